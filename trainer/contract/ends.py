@@ -1,0 +1,87 @@
+"""Why a run or an attempt ended: one enum, one total table (design page, status moves)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+
+class EndReason(StrEnum):
+    completed = "completed"
+    cancelled_by_user = "cancelled_by_user"
+    superseded = "superseded"
+    spec_rejected_by_trainer = "spec_rejected_by_trainer"
+    never_fits = "never_fits"
+    data_unreadable = "data_unreadable"
+    storage_not_shared = "storage_not_shared"
+    checkpoint_unreadable = "checkpoint_unreadable"
+    loss_not_finite = "loss_not_finite"
+    out_of_memory = "out_of_memory"
+    disk_full = "disk_full"
+    trainer_crashed = "trainer_crashed"
+    trainer_hung = "trainer_hung"
+    node_lost = "node_lost"
+    ray_unreachable = "ray_unreachable"
+    launch_timed_out = "launch_timed_out"
+
+
+Fault = Literal["nobody", "user", "spec", "data", "trainer", "infrastructure"]
+EndStatus = Literal["succeeded", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """What a reason means: the run's status if it ends by it, whether a new attempt may help, whose fault it was."""
+
+    status: EndStatus
+    retryable: bool
+    fault: Fault
+    sentence: str
+
+
+ENDS: dict[EndReason, End] = {
+    EndReason.completed: End(
+        status="succeeded", retryable=False, fault="nobody", sentence="All steps were trained."),
+    EndReason.cancelled_by_user: End(
+        status="cancelled", retryable=False, fault="user", sentence="Cancelled on request; the last checkpoint is kept."),
+    EndReason.superseded: End(
+        status="cancelled", retryable=False, fault="nobody", sentence="A newer attempt of the run took over."),
+    EndReason.spec_rejected_by_trainer: End(
+        status="failed", retryable=False, fault="spec",
+        sentence="The trainer could not build what the spec asks for; mend the field named in the detail and submit again."),
+    EndReason.never_fits: End(
+        status="failed", retryable=False, fault="spec",
+        sentence="The cluster can never give what the run asks for; ask for less or add nodes."),
+    EndReason.data_unreadable: End(
+        status="failed", retryable=False, fault="data",
+        sentence="The data could not be read; mend the file or folder named in the detail and submit again."),
+    EndReason.storage_not_shared: End(
+        status="failed", retryable=False, fault="infrastructure",
+        sentence="The trainer does not see the storage that the API sees; set BASIN_STORAGE to a folder that every node mounts."),
+    EndReason.checkpoint_unreadable: End(
+        status="failed", retryable=True, fault="infrastructure",
+        sentence="A checkpoint could not be read; the one before it is tried."),
+    EndReason.loss_not_finite: End(
+        status="failed", retryable=False, fault="spec",
+        sentence="The loss or the gradient was not finite; lower the learning rate, rho or alpha, or lengthen the warm-up."),
+    EndReason.out_of_memory: End(
+        status="failed", retryable=False, fault="spec",
+        sentence="A worker ran out of memory; lower micro_batch_size or use a smaller model."),
+    EndReason.disk_full: End(
+        status="failed", retryable=True, fault="infrastructure",
+        sentence="The storage is full; free space, then the run goes on from its last checkpoint."),
+    EndReason.trainer_crashed: End(
+        status="failed", retryable=True, fault="trainer",
+        sentence="A training process died; its last log lines say more."),
+    EndReason.trainer_hung: End(
+        status="failed", retryable=True, fault="trainer", sentence="A training process stopped making progress."),
+    EndReason.node_lost: End(
+        status="failed", retryable=True, fault="infrastructure",
+        sentence="The machine or the Ray cluster under the run went away."),
+    EndReason.ray_unreachable: End(
+        status="failed", retryable=True, fault="infrastructure", sentence="Ray could not be reached to start the run."),
+    EndReason.launch_timed_out: End(
+        status="failed", retryable=True, fault="infrastructure",
+        sentence="The run was handed to Ray but no trainer claimed it in time."),
+}  # fmt: skip

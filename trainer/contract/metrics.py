@@ -1,0 +1,69 @@
+"""The metric catalogue: every number a run can report, with its unit, its direction and whether it is deterministic.
+
+Deterministic means: an undisturbed run and one that was killed and resumed report the same value at the same step, bit
+for bit, on the same hardware. Wall-clock numbers are not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Direction = Literal["lower", "higher", "none"]
+Group = Literal["training", "validation", "method", "speed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One entry; `direction` says which way is better, `none` where neither is."""
+
+    name: str
+    title: str
+    unit: str
+    direction: Direction
+    deterministic: bool
+    group: Group
+    description: str
+
+
+CATALOGUE: tuple[Metric, ...] = (
+    Metric(name="train_loss", title="Training loss", unit="nat", direction="lower", deterministic=True, group="training",
+           description="Mean loss of the global batch at the weights before the step."),
+    Metric(name="train_top1", title="Training top-1", unit="%", direction="higher", deterministic=True, group="training",
+           description="Share of the global batch classified rightly, before the step."),
+    Metric(name="learning_rate", title="Learning rate", unit="1", direction="none", deterministic=True, group="training",
+           description="Learning rate of the step."),
+    Metric(name="grad_norm", title="||g||", unit="1", direction="none", deterministic=True, group="training",
+           description="L2 norm of the gradient at the weights, over all parameters."),
+    Metric(name="epoch", title="Epoch", unit="epoch", direction="none", deterministic=True, group="training",
+           description="Passes over the training set after the step."),
+    Metric(name="gradient_evaluations", title="Gradient evaluations", unit="1", direction="none", deterministic=True,
+           group="training", description="Forward-backward passes over a global batch so far: the fair axis between methods."),
+    Metric(name="validation_loss", title="Validation loss", unit="nat", direction="lower", deterministic=True,
+           group="validation", description="Mean loss over the validation set."),
+    Metric(name="validation_top1", title="Validation top-1", unit="%", direction="higher", deterministic=True,
+           group="validation", description="Share of the validation set classified rightly."),
+    Metric(name="loss_rise", title="Loss rise L(w+eps)-L(w)", unit="nat", direction="lower", deterministic=True,
+           group="method", description="How much the ascent of size rho raises the loss of the batch: a free measure of sharpness."),
+    Metric(name="perturbed_grad_norm", title="||g_s||", unit="1", direction="none", deterministic=True, group="method",
+           description="L2 norm of the gradient at the perturbed weights."),
+    Metric(name="gradient_cosine", title="cos(g, g_s)", unit="1", direction="none", deterministic=True, group="method",
+           description="Cosine between the gradients at the weights and at the perturbed weights."),
+    Metric(name="orthogonal_ratio", title="||g_v||/||g||", unit="1", direction="none", deterministic=True, group="method",
+           description="Size of the part of g_s orthogonal to g, against g."),
+    Metric(name="direction_cosine", title="cos(g_v now, g_v before)", unit="1", direction="higher", deterministic=True,
+           group="method", description="Cosine between the directions of two refreshes: does what reuse adds still hold?"),
+    Metric(name="alpha", title="alpha in use", unit="1", direction="none", deterministic=True, group="method",
+           description="Strength of the reuse until the next refresh."),
+    Metric(name="persistence", title="c (persistence)", unit="1", direction="higher", deterministic=True, group="method",
+           description="The running estimate c of how much of the direction persists, for alpha auto."),
+    Metric(name="images_per_second", title="Images per second", unit="1/s", direction="higher", deterministic=False,
+           group="speed", description="Training images per second over all workers since the last point."),
+    Metric(name="step_seconds", title="Seconds per step", unit="s", direction="lower", deterministic=False, group="speed",
+           description="Mean wall-clock seconds per step since the last point."),
+    Metric(name="seconds", title="Seconds", unit="s", direction="none", deterministic=False, group="speed",
+           description="Seconds of training so far, over all attempts, without waiting and start-up."),
+)  # fmt: skip
+
+BY_NAME: dict[str, Metric] = {metric.name: metric for metric in CATALOGUE}
+DETERMINISTIC: frozenset[str] = frozenset(metric.name for metric in CATALOGUE if metric.deterministic)
