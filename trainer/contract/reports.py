@@ -152,7 +152,7 @@ class ClaimRequest(Message):
     process_id: str = Field(min_length=16, max_length=64)
     """Random, made by the claiming process; the same one may claim again (its answer was lost)."""
     storage_proof: str | None = Field(default=None, max_length=64)
-    """Contents of `storage_probe` as the trainer read it; null if it could not read it."""
+    """Contents of the storage root's `.basin-storage` as the trainer read it; null if it could not read it."""
 
 
 class ResumePoint(Message):
@@ -185,5 +185,7 @@ class LaunchPayload(Message):
     api_url: str
     attempt_id: str
     launch_code: str
+    storage: str
+    """Storage root, an absolute folder; its file `.basin-storage` is read as the proof that it is shared."""
     spool: str | None = None
     """Node-local folder for spools; null: the system's temporary folder."""
