@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from trainer.contract.model_names import is_model_name, similar_model_names
 
-SPEC_VERSION = 1
+
 MAX_STEPS = 100_000_000
 MAX_MODEL_ARGUMENTS = 64
 
@@ -183,7 +183,7 @@ class Resources(SpecPart):
 class TrainingSpec(SpecPart):
     """A training run, completely: the same spec on the same software gives the same numbers."""
 
-    spec_version: Literal[1] = SPEC_VERSION
+    spec_version: Literal[1] = 1
     model: Model
     data: DigitsData = DigitsData()
     optimizer: Optimizer
