@@ -1,1 +1,1 @@
-"""The one shared contract between API, worker, trainer, command line and dashboard: pydantic and the standard library only."""
+"""The one contract between API, worker, trainer, command line and dashboard: pydantic and stdlib only."""

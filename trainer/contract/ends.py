@@ -41,47 +41,83 @@ class End:
 
 
 ENDS: dict[EndReason, End] = {
-    EndReason.completed: End(
-        status="succeeded", retryable=False, fault="nobody", sentence="All steps were trained."),
+    EndReason.completed: End(status="succeeded", retryable=False, fault="nobody", sentence="All steps were trained."),
     EndReason.cancelled_by_user: End(
-        status="cancelled", retryable=False, fault="user", sentence="Cancelled on request; the last checkpoint is kept."),
+        status="cancelled", retryable=False, fault="user", sentence="Cancelled on request; the last checkpoint is kept."
+    ),
     EndReason.superseded: End(
-        status="cancelled", retryable=False, fault="nobody", sentence="A newer attempt of the run took over."),
+        status="cancelled", retryable=False, fault="nobody", sentence="A newer attempt of the run took over."
+    ),
     EndReason.spec_rejected_by_trainer: End(
-        status="failed", retryable=False, fault="spec",
-        sentence="The trainer could not build what the spec asks for; mend the field named in the detail and submit again."),
+        status="failed",
+        retryable=False,
+        fault="spec",
+        sentence="The trainer cannot build what the spec asks for; mend the field named in the detail, submit again.",
+    ),
     EndReason.never_fits: End(
-        status="failed", retryable=False, fault="spec",
-        sentence="The cluster can never give what the run asks for; ask for less or add nodes."),
+        status="failed",
+        retryable=False,
+        fault="spec",
+        sentence="The cluster can never give what the run asks for; ask for less or add nodes.",
+    ),
     EndReason.data_unreadable: End(
-        status="failed", retryable=False, fault="data",
-        sentence="The data could not be read; mend the file or folder named in the detail and submit again."),
+        status="failed",
+        retryable=False,
+        fault="data",
+        sentence="The data could not be read; mend the file or folder named in the detail and submit again.",
+    ),
     EndReason.storage_not_shared: End(
-        status="failed", retryable=False, fault="infrastructure",
-        sentence="The trainer does not see the storage that the API sees; set BASIN_STORAGE to a folder that every node mounts."),
+        status="failed",
+        retryable=False,
+        fault="infrastructure",
+        sentence="The trainer does not see the API's storage; set BASIN_STORAGE to a folder that every node mounts.",
+    ),
     EndReason.checkpoint_unreadable: End(
-        status="failed", retryable=True, fault="infrastructure",
-        sentence="A checkpoint could not be read; the one before it is tried."),
+        status="failed",
+        retryable=True,
+        fault="infrastructure",
+        sentence="A checkpoint could not be read; the one before it is tried.",
+    ),
     EndReason.loss_not_finite: End(
-        status="failed", retryable=False, fault="spec",
-        sentence="The loss or the gradient was not finite; lower the learning rate, rho or alpha, or lengthen the warm-up."),
+        status="failed",
+        retryable=False,
+        fault="spec",
+        sentence="The loss or the gradient was not finite; lower lr, rho or alpha, or lengthen the warm-up.",
+    ),
     EndReason.out_of_memory: End(
-        status="failed", retryable=False, fault="spec",
-        sentence="A worker ran out of memory; lower micro_batch_size or use a smaller model."),
+        status="failed",
+        retryable=False,
+        fault="spec",
+        sentence="A worker ran out of memory; lower micro_batch_size or use a smaller model.",
+    ),
     EndReason.disk_full: End(
-        status="failed", retryable=True, fault="infrastructure",
-        sentence="The storage is full; free space, then the run goes on from its last checkpoint."),
+        status="failed",
+        retryable=True,
+        fault="infrastructure",
+        sentence="The storage is full; free space, then the run goes on from its last checkpoint.",
+    ),
     EndReason.trainer_crashed: End(
-        status="failed", retryable=True, fault="trainer",
-        sentence="A training process died; its last log lines say more."),
+        status="failed",
+        retryable=True,
+        fault="trainer",
+        sentence="A training process died; its last log lines say more.",
+    ),
     EndReason.trainer_hung: End(
-        status="failed", retryable=True, fault="trainer", sentence="A training process stopped making progress."),
+        status="failed", retryable=True, fault="trainer", sentence="A training process stopped making progress."
+    ),
     EndReason.node_lost: End(
-        status="failed", retryable=True, fault="infrastructure",
-        sentence="The machine or the Ray cluster under the run went away."),
+        status="failed",
+        retryable=True,
+        fault="infrastructure",
+        sentence="The machine or the Ray cluster under the run went away.",
+    ),
     EndReason.ray_unreachable: End(
-        status="failed", retryable=True, fault="infrastructure", sentence="Ray could not be reached to start the run."),
+        status="failed", retryable=True, fault="infrastructure", sentence="Ray could not be reached to start the run."
+    ),
     EndReason.launch_timed_out: End(
-        status="failed", retryable=True, fault="infrastructure",
-        sentence="The run was handed to Ray but no trainer claimed it in time."),
-}  # fmt: skip
+        status="failed",
+        retryable=True,
+        fault="infrastructure",
+        sentence="The run was handed to Ray but no trainer claimed it in time.",
+    ),
+}

@@ -1,4 +1,4 @@
-"""timm's model names without importing timm: `model_names.txt` is generated (`make generate`), a test keeps it current."""
+"""timm's model names without importing timm: `model_names.txt` is generated (`make generate`), kept so by a test."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What a trainer tells the API, and what it hears back.
 
 Two writers number their reports from 1 without gaps, each for itself, unique by (attempt, writer, seq): the `driver`
-(start, lease until the first step, how it ended) and `rank0` (metrics, progress, checkpoints, lease after that). Sending one twice
-does nothing; a gap is refused, since a spool is sent in order.
+(start, lease until the first step, how it ended) and `rank0` (metrics, progress, checkpoints, lease after that).
+Sending one twice does nothing; a gap is refused, since a spool is sent in order.
 """
 
 from __future__ import annotations

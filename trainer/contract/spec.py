@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from trainer.contract.model_names import is_model_name, similar_model_names
 
-
 MAX_STEPS = 100_000_000
 MAX_MODEL_ARGUMENTS = 64
 
@@ -209,9 +208,10 @@ class TrainingSpec(SpecPart):
 
     @model_validator(mode="after")
     def _length_is_given_once(self) -> TrainingSpec:
-        if (self.epochs is None) == (self.steps is None):
-            given = "both are given" if self.epochs is not None else "neither is given"
-            raise ValueError(f"give exactly one of `epochs` and `steps`: {given}")
+        if self.epochs is None and self.steps is None:
+            raise ValueError("`steps` None must be given, or `epochs`: give one of the two")
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError(f"`steps` {self.steps} must stand alone, only one of `steps` and `epochs`: remove one")
         return self
 
     @model_validator(mode="after")

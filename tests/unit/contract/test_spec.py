@@ -1,0 +1,111 @@
+"""The training spec: what it accepts, what it refuses, and in which words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from trainer.contract.problems import SpecProblem, problems_of
+from trainer.contract.spec import LookSAM, TrainingSpec, stored_spec
+
+SMALLEST: dict[str, Any] = {
+    "model": {"name": "vit_tiny_patch16_224"},
+    "optimizer": {"name": "adamw", "lr": 1e-3},
+    "global_batch_size": 64,
+    "steps": 10,
+}
+
+
+def refused(change: dict[str, Any]) -> list[SpecProblem]:
+    with pytest.raises(ValidationError) as caught:
+        TrainingSpec.model_validate(SMALLEST | change)
+    return problems_of(caught.value)
+
+
+def test_the_smallest_spec_has_every_default_filled_in() -> None:
+    spec = TrainingSpec.model_validate(SMALLEST)
+    assert spec.method.name == "none"
+    assert spec.data.source == "digits"
+    assert TrainingSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [
+        ({"name": "none"}, {"name"}),
+        ({"name": "sam"}, {"name", "rho", "k"}),
+        ({"name": "looksam"}, {"name", "rho", "k", "alpha"}),
+    ],
+)
+def test_each_method_has_exactly_its_fields(method: dict[str, Any], fields: set[str]) -> None:
+    spec = TrainingSpec.model_validate(SMALLEST | {"method": method})
+    assert set(spec.method.model_dump()) == fields
+
+
+def test_the_methods_defaults_are_those_of_the_issue() -> None:
+    sam = TrainingSpec.model_validate(SMALLEST | {"method": {"name": "sam"}}).method
+    looksam = TrainingSpec.model_validate(SMALLEST | {"method": {"name": "looksam"}}).method
+    assert sam.model_dump() == {"name": "sam", "rho": 0.05, "k": 1}
+    assert isinstance(looksam, LookSAM)
+    assert looksam.model_dump() == {"name": "looksam", "rho": 0.05, "k": 5, "alpha": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "value", "allowed"),
+    [
+        ({"colour": 1}, "colour", "1", "no such field"),
+        ({"method": {"name": "sam", "alpha": 0.1}}, "method.alpha", "0.1", "no such field"),
+        ({"method": {"name": "sam", "rho": -1}}, "method.rho", "-1", ">= 0"),
+        ({"method": {"name": "looksam", "alpha": -0.5}}, "method.alpha", "-0.5", ">= 0"),
+        ({"method": {"name": "looksam", "k": 0}}, "method.k", "0", ">= 1"),
+        ({"method": {"name": "adam"}}, "method.name", "'adam'", "'looksam'"),
+        ({"model": {"name": "vit_tiny_patch16"}}, "model.name", "'vit_tiny_patch16'", "vit_tiny_patch16_224"),
+        ({"model": {"name": "resnet18", "arguments": {"in_chans": 1}}}, "model.arguments", "", "in_chans"),
+        ({"global_batch_size": 65, "resources": {"workers": 2}}, "global_batch_size", "65", "must divide"),
+        ({"micro_batch_size": 48}, "micro_batch_size", "48", "must divide"),
+        ({"epochs": 3}, "steps", "10", "only one of"),
+        ({"steps": None}, "steps", "None", "epochs"),
+        ({"seed": -1}, "seed", "-1", ">= 0"),
+        ({"precision": "fp8"}, "precision", "'fp8'", "'bf16'"),
+        ({"optimizer": {"name": "adamw", "lr": float("nan")}}, "optimizer.lr", "nan", "finite"),
+    ],
+)
+def test_bad_input_names_the_field_the_value_and_what_is_allowed(
+    change: dict[str, Any], path: str, value: str, allowed: str
+) -> None:
+    [problem] = refused(change)
+    assert problem.path == path
+    assert problem.value == value
+    assert allowed in problem.allowed + problem.remedy
+    assert problem.remedy
+
+
+def test_all_problems_are_told_at_once() -> None:
+    problems = refused({"method": {"name": "looksam", "rho": -1, "k": 0, "alpha": -1}, "seed": -1})
+    assert [p.path for p in problems] == ["method.rho", "method.k", "method.alpha", "seed"]
+
+
+def test_a_stored_spec_of_a_newer_version_is_read_without_its_unknown_fields() -> None:
+    stored = SMALLEST | {"method": {"name": "sam", "newer": 1}, "newer": {"x": 1}}
+    assert stored_spec(stored).method.name == "sam"
+
+
+@given(workers=st.integers(1, 16), micro=st.integers(1, 32), accumulation=st.integers(1, 8))
+def test_the_batch_is_workers_times_micro_batch_times_accumulation(workers: int, micro: int, accumulation: int) -> None:
+    total = workers * micro * accumulation
+    batch = {"global_batch_size": total, "micro_batch_size": micro, "resources": {"workers": workers}}
+    spec = TrainingSpec.model_validate(SMALLEST | batch)
+    assert (spec.world_size, spec.pass_size, spec.accumulation) == (workers, micro, accumulation)
+
+
+@given(epochs=st.floats(0.01, 50), images=st.integers(1, 2000), batch=st.integers(1, 4000))
+def test_epochs_become_the_fewest_steps_that_see_so_many_images(epochs: float, images: int, batch: int) -> None:
+    spec = TrainingSpec.model_validate(SMALLEST | {"steps": None, "epochs": epochs, "global_batch_size": batch})
+    steps = spec.total_steps(images)
+    assert steps >= 1
+    assert steps * batch >= epochs * images * (1 - 1e-12)
+    assert steps == 1 or (steps - 1) * batch < epochs * images * (1 + 1e-12)
