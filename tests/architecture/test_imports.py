@@ -38,10 +38,11 @@ def test_importing_the_control_side_loads_no_torch_ray_or_timm(module: str) -> N
 
 def test_the_contract_loads_pydantic_and_the_standard_library_only() -> None:
     code = (
-        "import trainer.contract.spec, trainer.contract.reports, trainer.contract.metrics, trainer.contract.problems, sys\n"
+        "import sys, trainer.contract.spec, trainer.contract.reports, trainer.contract.metrics\n"
+        "import trainer.contract.problems\n"
         "ours = {m.split('.')[0] for m in sys.modules} - set(sys.stdlib_module_names)\n"
-        "allowed = {'trainer', 'pydantic', 'pydantic_core', 'annotated_types', 'typing_extensions', 'typing_inspection',"
-        " '__main__', 'sitecustomize', 'usercustomize'}\n"
+        "allowed = {'trainer', 'pydantic', 'pydantic_core', 'annotated_types', 'typing_extensions',"
+        " 'typing_inspection', '__main__', 'sitecustomize', 'usercustomize'}\n"
         "extra = {m for m in ours - allowed if not m.startswith('_')}\n"
         "assert not extra, extra"
     )
@@ -55,7 +56,7 @@ def test_the_driver_of_a_ray_job_does_not_load_torch() -> None:
 
 
 def _writes_to_status(path: Path) -> list[int]:
-    """Lines that assign `.status`, or name `status` as a keyword of `.values(...)` / a `"status"` key given to update."""
+    """Lines that assign `.status` or name `status` as a keyword of `.values(...)`."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):

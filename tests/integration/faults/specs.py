@@ -1,0 +1,24 @@
+"""The runs that the fault tests disturb: small, deterministic, long enough to be killed in the middle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def digits_run(*, steps: int, seed: int = 7, workers: int = 2, checkpoint_every: int = 20) -> dict[str, Any]:
+    """LookSAM, k=5, on digits: every kind of state (moments, stored direction, c, schedule) must survive a kill."""
+    return {
+        "model": {
+            "name": "vit_tiny_patch16_224",
+            "arguments": {"patch_size": 2, "embed_dim": 64, "depth": 3, "num_heads": 4, "drop_path_rate": 0.1},
+        },
+        "optimizer": {"name": "adamw", "lr": 1e-3},
+        "method": {"name": "looksam", "rho": 0.05, "k": 5},
+        "schedule": {"name": "cosine", "warmup_steps": 10},
+        "global_batch_size": 256,
+        "steps": steps,
+        "seed": seed,
+        "checkpoint": {"every_steps": checkpoint_every},
+        "logging": {"every_steps": 1},
+        "resources": {"workers": workers},
+    }
