@@ -1,0 +1,1 @@
+"""One package per question; each runs as `python -m benchmarks.<question>` and ends with one JSON line."""
