@@ -109,6 +109,8 @@ class Run(Base):
     total_steps: Mapped[int | None] = mapped_column(BigInteger)
     epoch: Mapped[float | None] = mapped_column(Float)
     eta_seconds: Mapped[float | None] = mapped_column(Float)
+    latest: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    """Metric -> {"step", "value", "best", "best_step"} over the valid points, so that a list needs no points."""
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
     """Failed attempts since the last newer checkpoint: the one retry budget."""
     failures_at_step: Mapped[int] = mapped_column(BigInteger, server_default="0")

@@ -1,0 +1,287 @@
+"""What the API answers: pydantic only, so that the live channel and the routes speak the same shapes.
+
+JSON has no NaN: a number that is not finite is null everywhere. Times are UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from api.runs.status import RunStatus
+from trainer.contract.ends import EndReason, Fault
+from trainer.contract.metrics import Direction, Group
+from trainer.contract.problems import SpecProblem
+from trainer.contract.spec import TrainingSpec
+
+Visibility = Literal["private", "team"]
+Role = Literal["admin", "member", "viewer"]
+
+EXAMPLE_SPEC: dict[str, Any] = {
+    "model": {
+        "name": "vit_tiny_patch16_224",
+        "arguments": {"patch_size": 2, "embed_dim": 64, "depth": 3, "num_heads": 4},
+    },
+    "optimizer": {"name": "adamw", "lr": 0.001},
+    "method": {"name": "looksam", "rho": 0.05, "k": 5},
+    "global_batch_size": 256,
+    "epochs": 10,
+    "resources": {"workers": 2},
+}
+
+
+class Answer(BaseModel):
+    """Base: all fields are always there, those that are off are null."""
+
+    model_config = ConfigDict(
+        use_attribute_docstrings=True, json_schema_serialization_defaults_required=True, frozen=True
+    )
+
+
+class Submission(BaseModel):
+    """Body of POST /runs."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={"examples": [{"name": "looksam on digits", "project": "digits", "spec": EXAMPLE_SPEC}]},
+    )
+
+    spec: TrainingSpec
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128)] | None = None
+    """Off (null): made of method and model."""
+    project: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    visibility: Visibility = "team"
+    """"team": everybody with a token sees the run; "private": only its owner and admins."""
+
+
+class LatestValue(Answer):
+    """The newest valid value of a metric, and the best so far where the catalogue says which way is better."""
+
+    step: int
+    value: float | None
+    best: float | None
+    best_step: int | None
+
+
+class RunSummary(Answer):
+    """A row of the run list; also the data of the live event `run`."""
+
+    id: str
+    name: str
+    project: str
+    visibility: Visibility
+    user: str
+    status: RunStatus
+    reason: EndReason | None
+    """Why it ended; null while it lives."""
+    sentence: str | None
+    """The reason as a person reads it; for a silent run, that it is silent."""
+    detail: str | None
+    """What exactly: the rank, the field, the file."""
+    fault: Fault | None
+    position: int | None
+    """Place in the queue from 1; null unless queued."""
+    wait_reason: str | None
+    """Why a queued run does not start yet."""
+    silent: bool
+    """True: its lease is expired while Ray still runs it."""
+    model: str
+    method: str
+    workers: int
+    gpus_per_worker: int
+    step: int
+    """Optimizer steps completed."""
+    total_steps: int | None
+    epoch: float | None
+    eta_seconds: float | None
+    attempt: int | None
+    """Number of the newest attempt; null before the first."""
+    latest: dict[str, LatestValue]
+    """By metric name."""
+    created_at: datetime
+    started_at: datetime | None
+    cancel_requested_at: datetime | None
+    ended_at: datetime | None
+
+
+class Attempt(Answer):
+    """One try at the run."""
+
+    id: str
+    number: int
+    submission_id: str
+    """Ray's name of the job."""
+    world_size: int
+    gpus_per_worker: int
+    created_at: datetime
+    submitted_at: datetime | None
+    claimed_at: datetime | None
+    first_step_at: datetime | None
+    """Rank 0's clock at the end of its first optimizer step."""
+    ended_at: datetime | None
+    step: int
+    resume_step: int | None
+    valid_until_step: int | None
+    """Points up to this step are valid; null: all are."""
+    lease_age_seconds: float | None
+    """Seconds of API service since the last sign of life; null before the claim and after the end."""
+    doing: str | None
+    environment: dict[str, Any] | None
+    """Fingerprint: versions of Basin, Python, torch, timm, ray; host; devices by rank."""
+    reason: EndReason | None
+    sentence: str | None
+    detail: str | None
+
+
+class TimelineEvent(Answer):
+    """A row of the timeline; also the data of the live event `event`."""
+
+    id: int
+    run_id: str
+    attempt: int | None
+    at: datetime
+    kind: str
+    actor: str
+    text: str
+    data: dict[str, Any]
+
+
+class Run(RunSummary):
+    """A run with everything a page shows."""
+
+    spec: dict[str, Any] = Field(json_schema_extra={"$ref": "#/components/schemas/TrainingSpec"})
+    """The spec with its defaults filled in."""
+    request: dict[str, Any]
+    """The submission as it was sent."""
+    attempts: list[Attempt]
+    """Oldest first."""
+    notices: list[TimelineEvent]
+    """What the trainer wanted a person to know, oldest first, the newest hundred."""
+
+
+class RunPage(Answer):
+    items: list[RunSummary]
+    next_cursor: str | None
+    """Pass it as `cursor` for the next page; null: this was the last."""
+
+
+class EventPage(Answer):
+    items: list[TimelineEvent]
+    """Oldest first."""
+    next_after: int | None
+    """Pass it as `after` for the next page; null: this was the last."""
+
+
+class Series(Answer):
+    """One metric, column by column; all columns are equally long."""
+
+    name: str
+    steps: list[int]
+    values: list[float | None]
+    """The value at that step; with buckets, the last one of the bucket."""
+    minima: list[float | None] | None
+    """Lowest finite value of each bucket; null where every point is there."""
+    maxima: list[float | None] | None
+    bucket_steps: int
+    """Steps that one entry stands for; 1: every point is there."""
+
+
+class MetricColumns(Answer):
+    run_id: str
+    series: list[Series]
+
+
+class MetricInfo(Answer):
+    """An entry of the metric catalogue."""
+
+    name: str
+    title: str
+    unit: str
+    direction: Direction
+    deterministic: bool
+    group: Group
+    description: str
+
+
+class MetricsChange(Answer):
+    """Data of the live event `metrics`: the numbers of one step."""
+
+    run_id: str
+    attempt: int
+    step: int
+    values: dict[str, float | None]
+
+
+class LogTail(Answer):
+    """The last lines of one log of an attempt."""
+
+    source: str | None
+    """Which log this is; null: there is none yet."""
+    sources: list[str]
+    """Logs there are: "driver", "rank-0", ..., "ray"."""
+    lines: list[str]
+    truncated: bool
+    """True: there are earlier lines."""
+
+
+class Me(Answer):
+    """Who is asking, and what they may do."""
+
+    name: str
+    role: Role
+    may_submit: bool
+    may_cancel_all: bool
+    version: str
+
+
+class Check(Answer):
+    name: str
+    ok: bool
+    detail: str
+
+
+class Readiness(Answer):
+    ready: bool
+    checks: list[Check]
+
+
+class Health(Answer):
+    status: Literal["ok"]
+    version: str
+
+
+class Problem(BaseModel):
+    """Every error, as application/problem+json (RFC 9457)."""
+
+    model_config = ConfigDict(
+        use_attribute_docstrings=True,
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "invalid",
+                    "title": "The request has mistakes",
+                    "status": 422,
+                    "detail": "spec.method.rho is -1: must be >= 0. Change `rho`",
+                    "errors": [
+                        {
+                            "path": "spec.method.rho",
+                            "value": "-1",
+                            "allowed": "must be >= 0",
+                            "remedy": "Change `rho`",
+                        }
+                    ],
+                }
+            ]
+        },
+    )
+
+    type: str
+    """A fixed word for programs: "invalid", "not-found", "report-gap", "storage-not-shared", ..."""
+    title: str
+    status: int
+    detail: str
+    errors: list[SpecProblem] = []

@@ -1,0 +1,132 @@
+"""Settings, from environment variables with the prefix BASIN_. Entry points build them once and pass them on.
+
+Nothing reads the environment at import. Every setting stands here with its unit; what nobody needs to turn is a
+constant beside its use.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEVELOPMENT_SECRET = "basin-development-secret-that-everybody-knows"
+WEAK_PASSWORDS = frozenset({"basin", "postgres", "password", "changeme", "admin", "secret"})
+
+
+class Settings(BaseSettings):
+    """All of Basin's settings. Building it raises pydantic's ValidationError; entry points use `settings_or_exit`."""
+
+    model_config = SettingsConfigDict(env_prefix="BASIN_", extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+    database_url: str
+    """PostgreSQL, e.g. "postgresql+psycopg://basin:...@127.0.0.1:5432/basin"."""
+    broker_url: str
+    """Valkey or Redis: Celery's broker and the live channel, e.g. "redis://127.0.0.1:6379/0"."""
+    storage: Path
+    """Storage root, an absolute folder that the API, the Celery worker and every trainer see."""
+    secret: SecretStr = SecretStr(DEVELOPMENT_SECRET)
+    """Key of launch codes, attempt tokens and login cookies, at least 32 characters. Its default is refused outside
+    loopback."""
+    loopback: bool = False
+    """True: everything listens on 127.0.0.1 for one machine, so cookies need no TLS and default secrets are allowed."""
+
+    api_url: str = "http://127.0.0.1:8000"
+    """What trainers and the command line use to reach the API."""
+    ray_address: str = "http://127.0.0.1:8265"
+    """Ray's dashboard with the job API, over HTTP."""
+    ray_token: SecretStr | None = None
+    """Bearer token of Ray. Off (null): Ray has no authentication."""
+    spool: Path | None = None
+    """Node-local folder for unsent reports. Off (null): the system's temporary folder."""
+    trainer_python: str = sys.executable
+    """Python of the trainer's environment on the training nodes."""
+    dashboard: Path | None = None
+    """Folder of the built dashboard. Off (null): the API serves no pages."""
+
+    lease_interval_seconds: float = Field(default=10, gt=0)
+    """How often a trainer renews its lease, > 0."""
+    lease_timeout_seconds: float = Field(default=60, gt=0)
+    """Age at which a lease is expired, in seconds the API was serving; longer than two intervals."""
+    reconcile_seconds: float = Field(default=2, gt=0)
+    """Time between two reconciliations, > 0."""
+    cancel_grace_seconds: float = Field(default=120, ge=0)
+    """Time a trainer gets to save after a cancel, >= 0."""
+    silent_stop_seconds: float = Field(default=600, ge=0)
+    """How long a run may be silent under a running Ray job until the job is stopped, >= 0."""
+    launch_timeout_seconds: float = Field(default=180, gt=0)
+    """From launch to claim; after that the attempt is given up. > 0."""
+    max_failures: int = Field(default=5, ge=0)
+    """Failed attempts since the last newer checkpoint that a run survives, >= 0."""
+    join_timeout_seconds: float = Field(default=120, gt=0)
+    """Until all workers of a group have joined, > 0."""
+    hang_timeout_seconds: float = Field(default=300, gt=0)
+    """Time without a step after which a worker group is called hung, > 0."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _speaks_postgresql(cls, url: str) -> str:
+        if not url.startswith("postgresql+psycopg://"):
+            raise ValueError("must start with postgresql+psycopg:// (one dialect everywhere)")
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _speaks_redis(cls, url: str) -> str:
+        if urlsplit(url).scheme not in ("redis", "rediss"):
+            raise ValueError("must start with redis:// or rediss:// (Valkey speaks the same protocol)")
+        return url
+
+    @field_validator("storage")
+    @classmethod
+    def _is_absolute(cls, folder: Path) -> Path:
+        if not folder.is_absolute():
+            raise ValueError("must be an absolute path, since processes with other working folders read it")
+        return folder
+
+    @field_validator("secret")
+    @classmethod
+    def _is_long(cls, secret: SecretStr) -> SecretStr:
+        if len(secret.get_secret_value()) < 32:
+            raise ValueError("must have at least 32 characters; make one with `openssl rand -hex 32`")
+        return secret
+
+    @model_validator(mode="after")
+    def _no_default_secret_outside_loopback(self) -> Self:
+        if self.lease_timeout_seconds <= 2 * self.lease_interval_seconds:
+            raise ValueError(
+                f"BASIN_LEASE_TIMEOUT_SECONDS {self.lease_timeout_seconds:g} must be more than twice"
+                f" BASIN_LEASE_INTERVAL_SECONDS {self.lease_interval_seconds:g}: raise it or renew more often"
+            )
+        if self.loopback:
+            return self
+        if self.secret.get_secret_value() == DEVELOPMENT_SECRET:
+            raise ValueError(
+                "BASIN_SECRET must be set outside loopback: its default is public; make one with `openssl rand -hex 32`"
+            )
+        password = urlsplit(self.database_url).password
+        if password is not None and password.lower() in WEAK_PASSWORDS:
+            raise ValueError(
+                "BASIN_DATABASE_URL must not hold a default password outside loopback: choose one of your own"
+            )
+        return self
+
+
+def settings_or_exit() -> Settings:
+    """Settings from the environment; what is wrong is said in one sentence per variable, without a traceback."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SystemExit("\n".join(_sentence(item["loc"], item["msg"]) for item in error.errors())) from None
+
+
+def _sentence(loc: tuple[int | str, ...], message: str) -> str:
+    """Never the value: it may be a secret."""
+    message = message.removeprefix("Value error, ")
+    if not loc:
+        return message
+    return f"BASIN_{str(loc[0]).upper()}: {message}"

