@@ -1,0 +1,256 @@
+"""What to do about an attempt, and what its end means for its run: pure functions from what is seen to a value.
+
+`judge` looks at one attempt, `after_end` at the run whose attempt has just ended. Both are total: every combination of
+what can be seen has an answer. The three rules they rest on:
+
+- Ray unreachable says nothing, so nothing is decided from it.
+- No new attempt while the old Ray job may still run: an attempt ends only once its job is over.
+- Silence is counted in seconds in which the API was serving, so an outage of ours never looks like a dead trainer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from api.runs.status import TERMINAL, RunStatus
+from trainer.contract.ends import ENDS, EndReason
+from worker.ray_jobs import JobState
+
+# A submission on its way is left alone for so long; sending it twice does no harm, it only looks odd in Ray's log.
+RESUBMIT_AFTER_SECONDS = 10.0
+# Ray forgets a request to stop a job that had not started yet, so the request is repeated.
+STOP_AGAIN_SECONDS = 30.0
+FIRST_BACK_OFF_SECONDS = 1.0
+LONGEST_BACK_OFF_SECONDS = 60.0
+
+# What a trainer says when it is told to go away from outside, so not the cause of its end.
+_TOLD_TO_GO = frozenset({EndReason.cancelled_by_user, EndReason.superseded})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Settings that decisions depend on; all in seconds but the last."""
+
+    lease_timeout: float
+    silent_stop: float
+    cancel_grace: float
+    launch_timeout: float
+    max_failures: int
+    """Failures that are tolerated since the last newer checkpoint, >= 0; the next one fails the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """All that is known about an attempt at one moment."""
+
+    run_status: RunStatus
+    run_reason: EndReason | None = None
+    job: JobState | None
+    """Null: Ray could not be asked."""
+    job_message: str = ""
+    ended: bool = False
+    submitted: bool = True
+    claimed: bool = True
+    placement_alive: bool = True
+    """Whether every node that admission chose is still there."""
+    age_seconds: float = 0.0
+    """Since the attempt was made, by the database's clock."""
+    quiet_seconds: float = 0.0
+    """Serving seconds since the last renewal of the lease; before the claim, since the attempt was made."""
+    reported: EndReason | None = None
+    reported_detail: str = ""
+    silence_told: bool = False
+    stop_asked_seconds_ago: float | None = None
+    cancel_asked_seconds_ago: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submit:
+    """Hand the job to Ray again, under the same id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TellSilence:
+    """Write one event: the trainer is not heard of, its job still runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopJob:
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseSlots:
+    """The attempt had ended before its job did; now the job is over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndAttempt:
+    """The job is over: end the attempt, free its slots, then see `after_end`."""
+
+    reason: EndReason
+    detail: str = ""
+
+
+Verdict = Wait | Submit | TellSilence | StopJob | ReleaseSlots | EndAttempt
+
+
+def judge(seen: Seen, limits: Limits) -> Verdict:
+    """The one next thing to do about an attempt."""
+    if seen.job is None:
+        return Wait(why="Ray cannot be reached")
+    if seen.job.is_over:
+        return ReleaseSlots() if seen.ended else _of_a_job_that_is_over(seen, seen.job, limits)
+    if seen.stop_asked_seconds_ago is not None and seen.stop_asked_seconds_ago < STOP_AGAIN_SECONDS:
+        return Wait(why="its job was asked to stop")
+    if seen.ended:
+        return StopJob(why="its attempt has ended")
+    return _of_a_job_that_lives(seen, limits)
+
+
+def _of_a_job_that_is_over(seen: Seen, job: JobState, limits: Limits) -> Verdict:
+    if seen.reported is not None:
+        return _as_reported(seen, seen.reported)
+    if seen.run_status in TERMINAL:
+        return EndAttempt(reason=seen.run_reason or EndReason.superseded, detail="the run had ended before")
+    if seen.run_status is RunStatus.cancelling:
+        return EndAttempt(reason=EndReason.cancelled_by_user)
+    if not seen.claimed:
+        return _never_claimed(seen, job, limits)
+    if seen.quiet_seconds < limits.lease_timeout:
+        return Wait(why="its lease has not expired")
+    if seen.stop_asked_seconds_ago is not None:
+        return EndAttempt(reason=EndReason.trainer_hung, detail=_silent_for(seen))
+    if job is JobState.gone:
+        return EndAttempt(reason=EndReason.node_lost, detail="Ray no longer knows the job: its head has restarted")
+    return EndAttempt(reason=EndReason.trainer_crashed, detail=seen.job_message)
+
+
+def _as_reported(seen: Seen, reported: EndReason) -> EndAttempt:
+    if seen.run_status in (RunStatus.launching, RunStatus.running) and seen.claimed:
+        if seen.stop_asked_seconds_ago is not None and reported in _TOLD_TO_GO | {EndReason.trainer_crashed}:
+            return EndAttempt(reason=EndReason.trainer_hung, detail=_silent_for(seen))
+        if reported in _TOLD_TO_GO:
+            return EndAttempt(
+                reason=EndReason.trainer_crashed, detail="it was stopped from outside, nobody had asked Basin to cancel"
+            )
+    return EndAttempt(reason=reported, detail=seen.reported_detail)
+
+
+def _never_claimed(seen: Seen, job: JobState, limits: Limits) -> Verdict:
+    if job is JobState.ended:
+        return EndAttempt(
+            reason=EndReason.launch_timed_out,
+            detail=f"the Ray job ended before a trainer claimed the run: {seen.job_message or 'Ray gives no cause'}",
+        )
+    if not seen.placement_alive:
+        return EndAttempt(
+            reason=EndReason.node_lost, detail="a node it was placed on left the cluster before the run had started"
+        )
+    if seen.submitted and seen.quiet_seconds >= limits.launch_timeout:
+        return EndAttempt(reason=EndReason.launch_timed_out, detail="Ray no longer knows the job")
+    if not seen.submitted and seen.age_seconds < RESUBMIT_AFTER_SECONDS:
+        return Wait(why="its submission may be on its way")
+    return Submit()
+
+
+def _of_a_job_that_lives(seen: Seen, limits: Limits) -> Verdict:
+    if seen.run_status in TERMINAL:
+        return StopJob(why="its run has ended")
+    if seen.stop_asked_seconds_ago is not None:
+        return StopJob(why="it goes on after being asked to stop")
+    if seen.run_status is RunStatus.cancelling:
+        return _cancelling(seen, limits)
+    if not seen.claimed:
+        if seen.quiet_seconds < limits.launch_timeout:
+            return Wait(why="no trainer has claimed it yet")
+        return StopJob(why=f"no trainer claimed it within {limits.launch_timeout:g} s")
+    if seen.quiet_seconds < limits.lease_timeout:
+        return Wait(why="it is alive")
+    if seen.reported is not None:
+        return StopJob(why="it reported its end but does not exit")
+    if not seen.silence_told:
+        return TellSilence()
+    if seen.quiet_seconds < limits.lease_timeout + limits.silent_stop:
+        return Wait(why="it is silent")
+    return StopJob(why=_silent_for(seen))
+
+
+def _cancelling(seen: Seen, limits: Limits) -> Verdict:
+    if not seen.claimed:
+        return StopJob(why="it was cancelled before a trainer claimed it")
+    if seen.cancel_asked_seconds_ago is not None and seen.cancel_asked_seconds_ago < limits.cancel_grace:
+        return Wait(why="it has time to save")
+    return StopJob(why=f"it did not end within {limits.cancel_grace:g} s of being cancelled")
+
+
+def _silent_for(seen: Seen) -> str:
+    return f"nothing was heard of it for {seen.quiet_seconds:.0f} s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failures:
+    """The retry budget of a run, as its row keeps it."""
+
+    count: int
+    """Failed attempts since the last newer checkpoint."""
+    at_step: int
+    """Step of the newest checkpoint when they were counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishRun:
+    to: RunStatus
+    reason: EndReason
+
+
+@dataclass(frozen=True, kw_only=True)
+class PauseRun:
+    """It was being paused and stands at its last checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryRun:
+    """Back to the queue, not before `back_off_seconds` have passed."""
+
+    failures: Failures
+    back_off_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaveRun:
+    """The run had moved on already."""
+
+
+Consequence = FinishRun | PauseRun | RetryRun | LeaveRun
+
+
+def after_end(
+    run_status: RunStatus, reason: EndReason, failures: Failures, *, newest_checkpoint_step: int, limits: Limits
+) -> Consequence:
+    """What the end of its attempt means for a run. A newer checkpoint than at the last failure refills the budget."""
+    if run_status in TERMINAL or run_status in (RunStatus.queued, RunStatus.paused):
+        return LeaveRun()
+    if reason is EndReason.completed:
+        return FinishRun(to=RunStatus.succeeded, reason=reason)
+    if run_status is RunStatus.cancelling:
+        return FinishRun(to=RunStatus.cancelled, reason=EndReason.cancelled_by_user)
+    may_help = ENDS[reason].retryable or reason in _TOLD_TO_GO
+    if not may_help:
+        return FinishRun(to=RunStatus.failed, reason=reason)
+    if run_status is RunStatus.pausing:
+        return PauseRun()
+    progressed = newest_checkpoint_step > failures.at_step
+    count = 1 if progressed else failures.count + 1
+    if count > limits.max_failures:
+        cause = EndReason.trainer_crashed if reason in _TOLD_TO_GO else reason
+        return FinishRun(to=RunStatus.failed, reason=cause)
+    return RetryRun(
+        failures=Failures(count=count, at_step=max(newest_checkpoint_step, failures.at_step)),
+        back_off_seconds=min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2 ** min(count - 1, 30)),
+    )
