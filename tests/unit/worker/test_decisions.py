@@ -1,0 +1,312 @@
+"""Every combination of what can be seen has an answer, and the answers keep the three rules."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.runs.status import MOVES, TERMINAL, RunStatus
+from trainer.contract.ends import ENDS, EndReason
+from worker.decisions import (
+    EndAttempt,
+    Failures,
+    FinishRun,
+    LeaveRun,
+    Limits,
+    PauseRun,
+    ReleaseSlots,
+    RetryRun,
+    Seen,
+    StopJob,
+    Submit,
+    TellSilence,
+    Verdict,
+    Wait,
+    after_end,
+    judge,
+)
+from worker.ray_jobs import JobState
+
+LIMITS = Limits(lease_timeout=60, silent_stop=600, cancel_grace=120, launch_timeout=180, max_failures=2)
+TRAINING = Seen(run_status=RunStatus.running, job=JobState.running)
+LAUNCHED = Seen(run_status=RunStatus.launching, job=JobState.pending, claimed=False)
+CANCELLING = Seen(run_status=RunStatus.cancelling, job=JobState.running, cancel_asked_seconds_ago=1)
+OVER = [JobState.ended, JobState.gone]
+ALIVE = [JobState.pending, JobState.running]
+REASONS = list(EndReason)
+
+ANY_SEEN = st.builds(
+    Seen,
+    run_status=st.sampled_from(RunStatus),
+    run_reason=st.none() | st.sampled_from(EndReason),
+    job=st.none() | st.sampled_from(JobState),
+    ended=st.booleans(),
+    submitted=st.booleans(),
+    claimed=st.booleans(),
+    placement_alive=st.booleans(),
+    age_seconds=st.sampled_from([0.0, 30.0, 1e6]),
+    quiet_seconds=st.sampled_from([0.0, 59.9, 60.0, 180.0, 659.0, 660.0, 1e6]),
+    reported=st.none() | st.sampled_from(EndReason),
+    silence_told=st.booleans(),
+    stop_asked_seconds_ago=st.none() | st.sampled_from([0.0, 29.0, 30.0, 1e6]),
+    cancel_asked_seconds_ago=st.none() | st.sampled_from([0.0, 119.0, 120.0, 1e6]),
+)
+
+
+def told(verdict: Verdict) -> EndReason:
+    assert isinstance(verdict, EndAttempt), verdict
+    return verdict.reason
+
+
+class TestJudgeForAnything:
+    @given(ANY_SEEN)
+    def test_there_is_a_verdict(self, seen: Seen) -> None:
+        verdict = judge(seen, LIMITS)
+        assert isinstance(verdict, Wait | Submit | TellSilence | StopJob | ReleaseSlots | EndAttempt)
+
+    @given(ANY_SEEN)
+    def test_nothing_is_decided_while_ray_cannot_be_reached(self, seen: Seen) -> None:
+        assert isinstance(judge(replace(seen, job=None), LIMITS), Wait)
+
+    @given(ANY_SEEN)
+    def test_an_attempt_ends_and_frees_its_slots_only_when_its_job_is_over(self, seen: Seen) -> None:
+        if isinstance(judge(seen, LIMITS), EndAttempt | ReleaseSlots):
+            assert seen.job in OVER
+
+    @given(ANY_SEEN)
+    def test_a_job_is_only_submitted_when_ray_does_not_know_it_and_no_trainer_ever_claimed(self, seen: Seen) -> None:
+        if isinstance(judge(seen, LIMITS), Submit):
+            assert seen.job is JobState.gone
+            assert not seen.claimed
+            assert not seen.ended
+            assert seen.run_status not in TERMINAL
+
+    @given(ANY_SEEN)
+    def test_a_run_whose_lease_is_fresh_and_unreported_is_left_alone_unless_it_is_ending(self, seen: Seen) -> None:
+        if (
+            seen.run_status is RunStatus.running
+            and seen.claimed
+            and not seen.ended
+            and seen.quiet_seconds < LIMITS.lease_timeout
+            and seen.reported is None
+            and seen.stop_asked_seconds_ago is None
+        ):
+            assert isinstance(judge(seen, LIMITS), Wait)
+
+    @given(ANY_SEEN)
+    def test_a_job_that_is_alive_is_not_waited_for_without_end(self, seen: Seen) -> None:
+        late = replace(
+            seen,
+            quiet_seconds=1e6,
+            age_seconds=1e6,
+            silence_told=True,
+            cancel_asked_seconds_ago=1e6,
+            stop_asked_seconds_ago=None if seen.stop_asked_seconds_ago is None else 1e6,
+        )
+        if late.job is not None:
+            assert not isinstance(judge(late, LIMITS), Wait | TellSilence)
+
+
+class TestJudgeAJobThatLives:
+    @pytest.mark.parametrize("job", ALIVE)
+    def test_a_training_run_is_waited_for(self, job: JobState) -> None:
+        assert judge(replace(TRAINING, job=job, quiet_seconds=59.9), LIMITS) == Wait(why="it is alive")
+
+    def test_silence_is_told_once_then_waited_out_then_the_job_is_stopped(self) -> None:
+        silent = replace(TRAINING, quiet_seconds=60)
+        assert judge(silent, LIMITS) == TellSilence()
+        assert judge(replace(silent, silence_told=True), LIMITS) == Wait(why="it is silent")
+        assert judge(replace(silent, silence_told=True, quiet_seconds=659), LIMITS) == Wait(why="it is silent")
+        assert judge(replace(silent, silence_told=True, quiet_seconds=660), LIMITS) == StopJob(
+            why="nothing was heard of it for 660 s"
+        )
+
+    def test_a_stop_is_repeated_only_after_a_while(self) -> None:
+        stopped = replace(TRAINING, quiet_seconds=700, silence_told=True, stop_asked_seconds_ago=29)
+        assert isinstance(judge(stopped, LIMITS), Wait)
+        assert isinstance(judge(replace(stopped, stop_asked_seconds_ago=30), LIMITS), StopJob)
+
+    def test_a_driver_that_reported_its_end_has_a_lease_to_exit(self) -> None:
+        ending = replace(TRAINING, reported=EndReason.completed)
+        assert isinstance(judge(ending, LIMITS), Wait)
+        assert judge(replace(ending, quiet_seconds=60), LIMITS) == StopJob(
+            why="it reported its end but does not exit"
+        )
+
+    @pytest.mark.parametrize("job", ALIVE)
+    def test_a_launch_that_nobody_claims_is_stopped_after_its_time(self, job: JobState) -> None:
+        late = replace(LAUNCHED, job=job, quiet_seconds=180)
+        assert isinstance(judge(replace(late, quiet_seconds=179.9), LIMITS), Wait)
+        assert judge(late, LIMITS) == StopJob(why="no trainer claimed it within 180 s")
+
+    def test_a_cancelled_trainer_has_time_to_save(self) -> None:
+        assert judge(replace(CANCELLING, cancel_asked_seconds_ago=119), LIMITS) == Wait(why="it has time to save")
+        assert isinstance(judge(replace(CANCELLING, cancel_asked_seconds_ago=120), LIMITS), StopJob)
+
+    def test_a_cancelled_run_that_nobody_claimed_is_stopped_at_once(self) -> None:
+        assert isinstance(judge(replace(CANCELLING, claimed=False), LIMITS), StopJob)
+
+    @pytest.mark.parametrize("status", sorted(TERMINAL))
+    def test_a_job_of_a_run_that_has_ended_is_stopped(self, status: RunStatus) -> None:
+        assert isinstance(judge(replace(TRAINING, run_status=status), LIMITS), StopJob)
+
+    def test_a_job_of_an_attempt_that_has_ended_is_stopped(self) -> None:
+        assert isinstance(judge(replace(TRAINING, ended=True), LIMITS), StopJob)
+
+
+class TestJudgeAJobThatIsOver:
+    @pytest.mark.parametrize("job", OVER)
+    @pytest.mark.parametrize("reason", [r for r in REASONS if r not in ("cancelled_by_user", "superseded")])
+    def test_a_reported_end_counts_at_once(self, job: JobState, reason: EndReason) -> None:
+        seen = replace(TRAINING, job=job, reported=reason, reported_detail="rank 1")
+        assert judge(seen, LIMITS) == EndAttempt(reason=reason, detail="rank 1")
+
+    @pytest.mark.parametrize("job", OVER)
+    def test_without_a_reported_end_the_lease_is_waited_out(self, job: JobState) -> None:
+        assert isinstance(judge(replace(TRAINING, job=job, quiet_seconds=59.9), LIMITS), Wait)
+
+    def test_then_it_crashed_or_its_node_was_lost_or_it_hung(self) -> None:
+        expired = replace(TRAINING, quiet_seconds=60)
+        assert told(judge(replace(expired, job=JobState.ended), LIMITS)) is EndReason.trainer_crashed
+        assert told(judge(replace(expired, job=JobState.gone), LIMITS)) is EndReason.node_lost
+        for job in OVER:
+            assert told(judge(replace(expired, job=job, stop_asked_seconds_ago=5), LIMITS)) is EndReason.trainer_hung
+
+    @pytest.mark.parametrize("reported", ["cancelled_by_user", "superseded", "trainer_crashed"])
+    def test_what_a_stopped_silent_trainer_says_last_is_not_the_cause(self, reported: str) -> None:
+        seen = replace(TRAINING, job=JobState.ended, stop_asked_seconds_ago=5, reported=EndReason(reported))
+        assert told(judge(seen, LIMITS)) is EndReason.trainer_hung
+
+    @pytest.mark.parametrize("reported", ["completed", "data_unreadable", "out_of_memory"])
+    def test_but_a_real_cause_or_success_stays(self, reported: str) -> None:
+        seen = replace(TRAINING, job=JobState.ended, stop_asked_seconds_ago=5, reported=EndReason(reported))
+        assert told(judge(seen, LIMITS)) is EndReason(reported)
+
+    def test_a_trainer_stopped_by_somebody_else_is_no_cancelled_run(self) -> None:
+        seen = replace(TRAINING, job=JobState.ended, reported=EndReason.cancelled_by_user)
+        assert told(judge(seen, LIMITS)) is EndReason.trainer_crashed
+
+    @pytest.mark.parametrize("job", OVER)
+    @pytest.mark.parametrize("claimed", [True, False])
+    def test_a_crash_while_cancelling_is_a_cancel(self, job: JobState, claimed: bool) -> None:
+        assert told(judge(replace(CANCELLING, job=job, claimed=claimed), LIMITS)) is EndReason.cancelled_by_user
+
+    def test_a_job_that_ends_before_its_claim_says_what_ray_said(self) -> None:
+        verdict = judge(replace(LAUNCHED, job=JobState.ended, job_message="exit code 1"), LIMITS)
+        assert told(verdict) is EndReason.launch_timed_out
+        assert "exit code 1" in str(verdict)
+
+    def test_a_launch_that_never_reached_ray_is_sent_again(self) -> None:
+        lost = replace(LAUNCHED, job=JobState.gone, submitted=False, age_seconds=10)
+        assert judge(lost, LIMITS) == Submit()
+        assert isinstance(judge(replace(lost, age_seconds=9.9), LIMITS), Wait)
+
+    def test_also_after_ray_was_away_for_long(self) -> None:
+        lost = replace(LAUNCHED, job=JobState.gone, submitted=False, age_seconds=1e5, quiet_seconds=1e5)
+        assert judge(lost, LIMITS) == Submit()
+
+    def test_but_not_where_a_node_of_its_placement_has_left(self) -> None:
+        for submitted in (True, False):
+            lost = replace(LAUNCHED, job=JobState.gone, submitted=submitted, placement_alive=False)
+            assert told(judge(lost, LIMITS)) is EndReason.node_lost
+
+    def test_a_forgotten_launch_is_sent_again_until_its_time_is_up(self) -> None:
+        forgotten = replace(LAUNCHED, job=JobState.gone, quiet_seconds=179)
+        assert judge(forgotten, LIMITS) == Submit()
+        assert told(judge(replace(forgotten, quiet_seconds=180), LIMITS)) is EndReason.launch_timed_out
+
+    @pytest.mark.parametrize("job", OVER)
+    def test_an_attempt_that_had_ended_frees_its_slots(self, job: JobState) -> None:
+        assert judge(replace(TRAINING, job=job, ended=True), LIMITS) == ReleaseSlots()
+
+    def test_an_open_attempt_of_an_ended_run_ends_for_the_same_reason(self) -> None:
+        seen = replace(
+            LAUNCHED, job=JobState.ended, run_status=RunStatus.failed, run_reason=EndReason.storage_not_shared
+        )
+        assert told(judge(seen, LIMITS)) is EndReason.storage_not_shared
+
+
+NO_FAILURES = Failures(count=0, at_step=0)
+
+
+class TestAfterEnd:
+    @pytest.mark.parametrize(("status", "reason"), list(product(RunStatus, EndReason)))
+    def test_every_status_and_reason_has_a_consequence_that_the_status_moves_allow(
+        self, status: RunStatus, reason: EndReason
+    ) -> None:
+        did = after_end(status, reason, NO_FAILURES, newest_checkpoint_step=0, limits=LIMITS)
+        match did:
+            case LeaveRun():
+                assert status in TERMINAL | {RunStatus.queued, RunStatus.paused}
+            case RetryRun():
+                assert RunStatus.queued in MOVES[status]
+                assert ENDS[reason].retryable or reason in ("cancelled_by_user", "superseded")
+            case PauseRun():
+                assert status is RunStatus.pausing
+            case FinishRun(to=to, reason=why):
+                assert ENDS[why].status == to
+                # A claim and its end may be taken in together: the run is then still `launching`.
+                assert to in MOVES[status] or (status, to) == (RunStatus.launching, RunStatus.succeeded)
+
+    @pytest.mark.parametrize("reason", [r for r in REASONS if ENDS[r].fault in ("spec", "data")])
+    def test_what_only_a_person_can_mend_fails_at_once(self, reason: EndReason) -> None:
+        did = after_end(RunStatus.running, reason, NO_FAILURES, newest_checkpoint_step=0, limits=LIMITS)
+        assert did == FinishRun(to=RunStatus.failed, reason=reason)
+
+    def test_while_cancelling_everything_but_completion_is_a_cancel(self) -> None:
+        for reason in EndReason:
+            did = after_end(RunStatus.cancelling, reason, NO_FAILURES, newest_checkpoint_step=0, limits=LIMITS)
+            completed = reason is EndReason.completed
+            assert did == FinishRun(
+                to=RunStatus.succeeded if completed else RunStatus.cancelled,
+                reason=EndReason.completed if completed else EndReason.cancelled_by_user,
+            )
+
+    def test_a_crash_while_pausing_is_a_pause(self) -> None:
+        did = after_end(RunStatus.pausing, EndReason.node_lost, NO_FAILURES, newest_checkpoint_step=0, limits=LIMITS)
+        assert did == PauseRun()
+
+    def test_failures_without_a_newer_checkpoint_use_up_the_budget_with_growing_back_off(self) -> None:
+        failures, waits = NO_FAILURES, []
+        while True:
+            did = after_end(
+                RunStatus.running, EndReason.trainer_crashed, failures, newest_checkpoint_step=0, limits=LIMITS
+            )
+            if not isinstance(did, RetryRun):
+                break
+            failures = did.failures
+            waits.append(did.back_off_seconds)
+        assert waits == [1, 2]
+        assert did == FinishRun(to=RunStatus.failed, reason=EndReason.trainer_crashed)
+
+    def test_a_newer_checkpoint_refills_the_budget(self) -> None:
+        used_up = Failures(count=2, at_step=100)
+        did = after_end(RunStatus.running, EndReason.node_lost, used_up, newest_checkpoint_step=101, limits=LIMITS)
+        assert did == RetryRun(failures=Failures(count=1, at_step=101), back_off_seconds=1)
+        did = after_end(RunStatus.running, EndReason.node_lost, used_up, newest_checkpoint_step=100, limits=LIMITS)
+        assert did == FinishRun(to=RunStatus.failed, reason=EndReason.node_lost)
+
+    def test_a_budget_of_zero_fails_at_the_first(self) -> None:
+        none = replace(LIMITS, max_failures=0)
+        for checkpoint in (0, 50):
+            did = after_end(
+                RunStatus.running, EndReason.node_lost, NO_FAILURES, newest_checkpoint_step=checkpoint, limits=none
+            )
+            assert did == FinishRun(to=RunStatus.failed, reason=EndReason.node_lost)
+
+    @given(st.integers(0, 10**9))
+    def test_back_off_is_bounded(self, count: int) -> None:
+        patient = replace(LIMITS, max_failures=10**10)
+        did = after_end(
+            RunStatus.running,
+            EndReason.node_lost,
+            Failures(count=count, at_step=0),
+            newest_checkpoint_step=0,
+            limits=patient,
+        )
+        assert isinstance(did, RetryRun)
+        assert 1 <= did.back_off_seconds <= 60
