@@ -18,6 +18,8 @@ from trainer.contract.ends import EndReason
 
 MAX_REPORTS_PER_BATCH = 500
 MAX_DETAIL = 4_000
+MAX_COUNT = 2**53
+"""Bound of steps, bytes and report numbers: what JSON readers hold exactly, and the database's integers."""
 
 
 class Message(BaseModel):
@@ -45,7 +47,7 @@ class Environment(Message):
 
 
 class Numbered(Message):
-    seq: int = Field(ge=1)
+    seq: int = Field(ge=1, le=MAX_COUNT)
     at: datetime
     """The writer's clock, UTC; for people, never for decisions."""
 
@@ -69,9 +71,9 @@ class ProgressReport(Numbered):
     """rank0: how far it is. Renews the lease."""
 
     kind: Literal["progress"] = "progress"
-    step: int = Field(ge=0)
+    step: int = Field(ge=0, le=MAX_COUNT)
     """Steps completed."""
-    total_steps: int = Field(ge=1)
+    total_steps: int = Field(ge=1, le=MAX_COUNT)
     epoch: float = Field(ge=0)
     eta_seconds: float | None = None
     first_step_at: datetime | None = None
@@ -82,7 +84,7 @@ class MetricsReport(Numbered):
     """rank0: the numbers of one step. Values that are not finite travel as the strings "nan", "inf", "-inf"."""
 
     kind: Literal["metrics"] = "metrics"
-    step: int = Field(ge=0)
+    step: int = Field(ge=0, le=MAX_COUNT)
     """Steps completed: the numbers of the first step carry 1; 0 is before training."""
     values: dict[str, float] = Field(max_length=256)
 
@@ -95,10 +97,10 @@ class CheckpointReport(Numbered):
     """rank0: a checkpoint is complete on storage and every report before it is acknowledged or stored beside it."""
 
     kind: Literal["checkpoint"] = "checkpoint"
-    step: int = Field(ge=0)
+    step: int = Field(ge=0, le=MAX_COUNT)
     path: str = Field(max_length=1024)
     """Relative to the storage root, e.g. "runs/<id>/checkpoints/step-00000100"."""
-    size_bytes: int = Field(ge=0)
+    size_bytes: int = Field(ge=0, le=MAX_COUNT)
 
 
 class NoticeReport(Numbered):
@@ -107,7 +109,7 @@ class NoticeReport(Numbered):
     kind: Literal["notice"] = "notice"
     code: str = Field(max_length=64)
     text: str = Field(max_length=1000)
-    step: int = Field(ge=0)
+    step: int = Field(ge=0, le=MAX_COUNT)
 
 
 class EndedReport(Numbered):

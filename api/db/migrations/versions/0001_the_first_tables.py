@@ -82,7 +82,8 @@ def upgrade() -> None:
         sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "status IN ('queued', 'launching', 'running', 'pausing', 'paused', 'cancelling', 'succeeded', 'failed', 'cancelled')",
+            "status IN ('queued', 'launching', 'running', 'pausing', 'paused', 'cancelling',"
+            " 'succeeded', 'failed', 'cancelled')",
             name=op.f("ck_runs_status"),
         ),
         sa.CheckConstraint("visibility IN ('private', 'team')", name=op.f("ck_runs_visibility")),

@@ -1,0 +1,99 @@
+"""Who is asking and what they may see and do: roles admin, member, viewer; runs private or for the team."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+from pydantic import SecretStr
+from sqlalchemy import ColumnElement, func, or_, select, true, update
+from sqlalchemy.orm import Session
+
+from api.db.tables import Run, Token, User
+from api.errors import NotAllowed, NotAuthenticated, NotFound
+from api.runs.credentials import sha256_of, token_id_of
+from api.runs.schemas import Role
+
+LAST_USED_STEP = timedelta(minutes=1)
+"""`tokens.last_used_at` is written at most so often: a read should not be a write each time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """A person behind a request."""
+
+    user_id: int
+    token_id: int
+    name: str
+    role: Role
+
+    @property
+    def actor(self) -> str:
+        """How events name them."""
+        return f"user:{self.name}"
+
+    @property
+    def may_submit(self) -> bool:
+        return self.role in ("admin", "member")
+
+    def may_see(self, *, user_id: int, visibility: str) -> bool:
+        return self.role == "admin" or visibility == "team" or user_id == self.user_id
+
+
+def caller_of(session: Session, secret: SecretStr, *, bearer: str | None, cookie: str | None) -> Caller:
+    """The caller by bearer token, else by login cookie. Raises NotAuthenticated."""
+    if bearer is not None:
+        found = Token.token_sha256 == sha256_of(bearer)
+    elif cookie is not None:
+        token_id = token_id_of(secret, cookie)
+        if token_id is None:
+            raise NotAuthenticated("the login is over: open the link that `basin up` prints, or log in with a token")
+        found = Token.id == token_id
+    else:
+        raise NotAuthenticated("a token is needed: send it as `Authorization: Bearer TOKEN`, or log in")
+    alive = or_(Token.expires_at.is_(None), Token.expires_at > func.now())
+    row = session.execute(
+        select(Token.id, User.id, User.name, User.role).join(User, User.id == Token.user_id).where(found, alive)
+    ).one_or_none()
+    if row is None:
+        raise NotAuthenticated("the token is unknown or expired: check it, or ask an admin for a new one")
+    token_id, user_id, name, role = row
+    session.execute(
+        update(Token)
+        .where(
+            Token.id == token_id,
+            or_(Token.last_used_at.is_(None), Token.last_used_at < func.now() - LAST_USED_STEP),
+        )
+        .values(last_used_at=func.now())
+    )
+    return Caller(user_id=user_id, token_id=token_id, name=name, role=cast(Role, role))
+
+
+def visible_to(caller: Caller) -> ColumnElement[bool]:
+    """The condition on `runs` that a caller's queries carry."""
+    if caller.role == "admin":
+        return true()
+    return or_(Run.visibility == "team", Run.user_id == caller.user_id)
+
+
+def run_for(session: Session, caller: Caller, run_id: str, *, lock: bool = False) -> Run:
+    """The run, if there is one that the caller may see; else NotFound, so that private ids do not leak."""
+    query = select(Run).where(Run.id == run_id, visible_to(caller))
+    if lock:
+        query = query.with_for_update(key_share=True)
+    run = session.execute(query).scalar_one_or_none()
+    if run is None:
+        raise NotFound(f"there is no run {run_id!r} that you may see: `basin run list` shows those there are")
+    return run
+
+
+def must_submit(caller: Caller) -> None:
+    if not caller.may_submit:
+        raise NotAllowed(f"your role is {caller.role}: only members and admins submit runs; ask an admin")
+
+
+def must_cancel(caller: Caller, run: Run) -> None:
+    if caller.role == "admin" or (caller.role == "member" and run.user_id == caller.user_id):
+        return
+    raise NotAllowed(f"your role is {caller.role} and the run is not yours: its owner and admins cancel it")

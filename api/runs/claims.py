@@ -1,0 +1,163 @@
+"""A launch code becomes an attempt token, for the first process that asks (design page, "Launch")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from api.db.tables import Attempt, CheckpointRow, Run
+from api.errors import AlreadyClaimed, NotAuthenticated, NotClaimable, NotFound, StorageNotShared
+from api.runs.credentials import attempt_token, launch_code, same, sha256_of
+from api.runs.latest import latest_values
+from api.runs.service_clock import serving_seconds
+from api.runs.status import RunStatus, move
+from api.runs.storage import ensure_proof
+from api.runs.validity import resume_at
+from api.settings import Settings
+from trainer.contract.ends import EndReason
+from trainer.contract.reports import Claim, ClaimRequest, ResumePoint
+
+MAX_RESUME_POINTS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A claim refused for a reason that was written down: commit first, then raise `error`."""
+
+    error: StorageNotShared
+
+
+def claim(
+    session: Session, settings: Settings, attempt_id: str, code: str | None, request: ClaimRequest
+) -> Claim | Refusal:
+    """Claims an attempt for `request.process_id`; the same process may ask again and gets the same answer.
+
+    Moves the run from launching to running, ends the validity of earlier attempts at the resume step, starts the
+    lease. Does not commit. Raises NotAuthenticated, NotFound, AlreadyClaimed, NotClaimable.
+    """
+    if code is None or not same(code, launch_code(settings.secret, attempt_id)):
+        raise NotAuthenticated("the launch code is wrong: only the Ray job of this attempt can claim it")
+    token = attempt_token(settings.secret, attempt_id, request.process_id)
+    if request.storage_proof != ensure_proof(settings.storage):
+        return _refuse(session, settings, attempt_id, request)
+    if not _take(session, attempt_id, request.process_id, sha256_of(token)):
+        attempt = _claimed_before(session, attempt_id, request.process_id)
+        return _answer(session, settings, attempt, token)
+    attempt = session.get_one(Attempt, attempt_id, populate_existing=True)
+    run = session.get_one(Run, attempt.run_id)
+    resume = _resume_points(session, settings, attempt)
+    step = resume[0].step if resume else 0
+    resume_at(session, attempt, step)
+    again = f" from the checkpoint of step {step}" if step else " from the start" if attempt.number > 1 else ""
+    moved = move(
+        session,
+        run,
+        RunStatus.running,
+        actor="trainer",
+        text=f"Training started{again}.",
+        attempt_number=attempt.number,
+        data={"resume_step": step},
+    )
+    if not moved:  # Cancelled at this very moment: the rollback takes the claim back.
+        raise NotClaimable(f"the run is {run.status}: exit")
+    run.step, run.eta_seconds = step, None
+    run.latest = latest_values(session, run.id)
+    return _answer(session, settings, attempt, token)
+
+
+def _take(session: Session, attempt_id: str, process_id: str, token_sha256: str) -> bool:
+    """The one guarded write: of many at once, one sees its condition hold."""
+    later = aliased(Attempt)
+    return (
+        session.execute(
+            update(Attempt)
+            .where(
+                Attempt.id == attempt_id,
+                Attempt.claim_process_id.is_(None),
+                Attempt.ended_at.is_(None),
+                Attempt.reported_reason.is_(None),
+                ~exists().where(later.run_id == Attempt.run_id, later.number > Attempt.number),
+                exists().where(Run.id == Attempt.run_id, Run.status == RunStatus.launching),
+            )
+            .values(
+                claim_process_id=process_id,
+                token_sha256=token_sha256,
+                claimed_at=func.now(),
+                lease_renewed_at=func.now(),
+                lease_serving_seconds=serving_seconds(),
+            )
+            .returning(Attempt.id),
+            execution_options={"synchronize_session": False},
+        ).scalar_one_or_none()
+        is not None
+    )
+
+
+def _claimed_before(session: Session, attempt_id: str, process_id: str) -> Attempt:
+    """The attempt, if this process holds it and should still train; else says why not."""
+    attempt = session.get(Attempt, attempt_id, populate_existing=True)
+    if attempt is None:
+        raise NotFound(f"there is no attempt {attempt_id!r}: exit")
+    if attempt.claim_process_id is not None and attempt.claim_process_id != process_id:
+        raise AlreadyClaimed("another process claimed this attempt first: exit")
+    run = session.get_one(Run, attempt.run_id)
+    newest = session.scalar(select(func.max(Attempt.number)).where(Attempt.run_id == run.id))
+    if attempt.ended_at is not None or attempt.reported_reason is not None or newest != attempt.number:
+        raise NotClaimable("the attempt is over: exit")
+    if attempt.claim_process_id is None or run.status != RunStatus.running:
+        raise NotClaimable(f"the run is {run.status}: exit")
+    return attempt
+
+
+def _refuse(session: Session, settings: Settings, attempt_id: str, request: ClaimRequest) -> Refusal:
+    """Writes down why, so that reconcile ends the run with this reason: the job cannot report without a token."""
+    saw = "no such file" if request.storage_proof is None else "another storage"
+    detail = (
+        f"the trainer found {saw} at {settings.storage / '.basin-storage'}: BASIN_STORAGE must be one folder that"
+        " the API, the Celery worker and every training node mount at the same path"
+    )
+    session.execute(
+        update(Attempt)
+        .where(Attempt.id == attempt_id, Attempt.claim_process_id.is_(None), Attempt.ended_at.is_(None))
+        .values(reported_reason=EndReason.storage_not_shared, reported_detail=detail)
+    )
+    return Refusal(error=StorageNotShared(detail))
+
+
+def _resume_points(session: Session, settings: Settings, attempt: Attempt) -> list[ResumePoint]:
+    """Valid checkpoints of earlier attempts that are still on storage, newest first."""
+    rows = session.execute(
+        select(CheckpointRow.step, CheckpointRow.path)
+        .join(Attempt, Attempt.id == CheckpointRow.attempt_id)
+        .where(
+            CheckpointRow.run_id == attempt.run_id,
+            Attempt.number < attempt.number,
+            (Attempt.valid_until_step.is_(None)) | (CheckpointRow.step <= Attempt.valid_until_step),
+        )
+        .order_by(CheckpointRow.step.desc(), Attempt.number.desc())
+    ).tuples()
+    points: dict[str, ResumePoint] = {}
+    for step, path in rows:
+        if path not in points and (settings.storage / path).is_dir():
+            points[path] = ResumePoint(step=step, path=path)
+        if len(points) == MAX_RESUME_POINTS:
+            break
+    return list(points.values())
+
+
+def _answer(session: Session, settings: Settings, attempt: Attempt, token: str) -> Claim:
+    run = session.get_one(Run, attempt.run_id)
+    return Claim(
+        run_id=run.id,
+        attempt_id=attempt.id,
+        attempt_number=attempt.number,
+        attempt_token=token,
+        spec=run.spec,
+        resume=_resume_points(session, settings, attempt),
+        storage=str(settings.storage),
+        lease_interval_seconds=settings.lease_interval_seconds,
+        placement=attempt.placement,
+        timeouts={"join": settings.join_timeout_seconds, "hang": settings.hang_timeout_seconds},
+    )

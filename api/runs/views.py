@@ -1,0 +1,203 @@
+"""Rows as answers. Everything a list needs of many runs is read in four queries, however many runs there are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from api.db import tables
+from api.runs import schemas
+from api.runs.service_clock import serving_seconds
+from api.runs.status import RunStatus
+from trainer.contract.ends import ENDS, EndReason
+
+MAX_NOTICES = 100
+
+
+def queue_order() -> tuple[ColumnElement[Any], ...]:
+    """First come, first served: the order of admission and of the positions people see."""
+    return (tables.Run.created_at, tables.Run.id)  # type: ignore[return-value]
+
+
+def summaries(
+    session: Session, runs: Sequence[tables.Run], *, lease_timeout_seconds: float | None = None
+) -> list[schemas.RunSummary]:
+    """Summaries in the order of `runs`. Without `lease_timeout_seconds` no run is called silent."""
+    return [
+        schemas.RunSummary(**fields)
+        for fields in _summary_fields(session, runs, lease_timeout_seconds=lease_timeout_seconds)
+    ]
+
+
+def run_page(session: Session, run: tables.Run, *, lease_timeout_seconds: float) -> schemas.Run:
+    """Everything about one run."""
+    [fields] = _summary_fields(session, [run], lease_timeout_seconds=lease_timeout_seconds)
+    attempts = session.scalars(
+        select(tables.Attempt).where(tables.Attempt.run_id == run.id).order_by(tables.Attempt.number)
+    ).all()
+    notices = session.scalars(
+        select(tables.Event)
+        .where(tables.Event.run_id == run.id, tables.Event.kind == "notice")
+        .order_by(tables.Event.id.desc())
+        .limit(MAX_NOTICES)
+    ).all()
+    clock = _clock(session)
+    return schemas.Run(
+        **fields,
+        spec=run.spec,
+        request=run.request,
+        attempts=[attempt_view(attempt, clock) for attempt in attempts],
+        notices=[event_view(event) for event in reversed(notices)],
+    )
+
+
+def attempt_view(attempt: tables.Attempt, clock: float) -> schemas.Attempt:
+    columns = {
+        name: getattr(attempt, name)
+        for name in schemas.Attempt.model_fields
+        if name not in ("reason", "sentence", "lease_age_seconds")
+    }
+    reason = _reason(attempt.reason)
+    return schemas.Attempt(
+        **columns,
+        lease_age_seconds=_lease_age(attempt, clock),
+        reason=reason,
+        sentence=ENDS[reason].sentence if reason else None,
+    )
+
+
+def event_view(event: tables.Event) -> schemas.TimelineEvent:
+    return schemas.TimelineEvent(
+        id=event.id,
+        run_id=event.run_id,
+        attempt=event.attempt_number,
+        at=event.at,
+        kind=event.kind,
+        actor=event.actor,
+        text=event.text,
+        data=event.data or {},
+    )
+
+
+def finite(value: float | None) -> float | None:
+    """What JSON can hold."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _summary_fields(
+    session: Session, runs: Sequence[tables.Run], *, lease_timeout_seconds: float | None
+) -> list[dict[str, Any]]:
+    if not runs:
+        return []
+    users = dict(
+        session.execute(
+            select(tables.User.id, tables.User.name).where(tables.User.id.in_({run.user_id for run in runs}))
+        )
+        .tuples()
+        .all()
+    )
+    newest = _newest_attempts(session, [run.id for run in runs])
+    positions = _positions(session) if any(run.status == RunStatus.queued for run in runs) else {}
+    clock = _clock(session)
+    return [
+        _fields(
+            run,
+            user=users[run.user_id],
+            attempt=newest.get(run.id),
+            position=positions.get(run.id),
+            clock=clock,
+            lease_timeout_seconds=lease_timeout_seconds,
+        )
+        for run in runs
+    ]
+
+
+def _fields(
+    run: tables.Run,
+    *,
+    user: str,
+    attempt: tables.Attempt | None,
+    position: int | None,
+    clock: float,
+    lease_timeout_seconds: float | None,
+) -> dict[str, Any]:
+    reason = _reason(run.reason)
+    end = ENDS[reason] if reason else None
+    sentence = end.sentence if end else None
+    age = _lease_age(attempt, clock) if attempt is not None else None
+    silent = (
+        run.status == RunStatus.running and lease_timeout_seconds is not None and (age or 0) > lease_timeout_seconds
+    )
+    if silent:
+        sentence = f"No sign of life from the trainer for {age:.0f} s, while Ray still runs it."
+    resources = _part(run.spec, "resources")
+    return {
+        **{
+            name: getattr(run, name)
+            for name in (
+                "id", "name", "project", "visibility", "detail", "wait_reason", "step", "total_steps",
+                "created_at", "started_at", "cancel_requested_at", "ended_at",
+            )
+        },
+        "user": user,
+        "status": RunStatus(run.status),
+        "reason": reason,
+        "sentence": sentence,
+        "fault": end.fault if end else None,
+        "position": position,
+        "silent": silent,
+        "model": str(_part(run.spec, "model").get("name", "")),
+        "method": str(_part(run.spec, "method").get("name", "none")),
+        "workers": int(resources.get("workers", 1)),
+        "gpus_per_worker": int(resources.get("gpus_per_worker", 0)),
+        "epoch": finite(run.epoch),
+        "eta_seconds": finite(run.eta_seconds),
+        "attempt": attempt.number if attempt else None,
+        "latest": {name: schemas.LatestValue(**value) for name, value in (run.latest or {}).items()},
+    }  # fmt: skip
+
+
+def _part(spec: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = spec.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _reason(word: str | None) -> EndReason | None:
+    """A reason that another version wrote and this one does not know reads as a crash, rather than as an error here."""
+    if word is None:
+        return None
+    try:
+        return EndReason(word)
+    except ValueError:
+        return EndReason.trainer_crashed
+
+
+def _lease_age(attempt: tables.Attempt, clock: float) -> float | None:
+    if attempt.lease_serving_seconds is None or attempt.ended_at is not None:
+        return None
+    return max(0.0, clock - attempt.lease_serving_seconds)
+
+
+def _newest_attempts(session: Session, run_ids: Sequence[str]) -> dict[str, tables.Attempt]:
+    newest = session.scalars(
+        select(tables.Attempt)
+        .distinct(tables.Attempt.run_id)
+        .where(tables.Attempt.run_id.in_(run_ids))
+        .order_by(tables.Attempt.run_id, tables.Attempt.number.desc())
+    )
+    return {attempt.run_id: attempt for attempt in newest}
+
+
+def _positions(session: Session) -> dict[str, int]:
+    queued = session.scalars(
+        select(tables.Run.id).where(tables.Run.status == RunStatus.queued).order_by(*queue_order())
+    )
+    return {run_id: place for place, run_id in enumerate(queued, start=1)}
+
+
+def _clock(session: Session) -> float:
+    return float(session.execute(select(func.coalesce(serving_seconds(), 0.0))).scalar_one())
