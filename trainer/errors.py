@@ -38,7 +38,8 @@ def exhaustion_named() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise TrainerError(
-            EndReason.out_of_memory, f"Out of memory: {first_line(error)}. Lower `micro_batch_size` or take a smaller model."
+            EndReason.out_of_memory,
+            f"Out of memory: {first_line(error)}. Lower `micro_batch_size` or take a smaller model.",
         ) from error
     except OSError as error:
         if not is_disk_full(error):

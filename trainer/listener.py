@@ -26,7 +26,7 @@ class Listener(Protocol):
         """At the end of this process's first optimizer step."""
 
     def before_checkpoint(self, step: int, folder: Path) -> None:
-        """Inside the temporary folder, before its manifest and its rename: files written here belong to the checkpoint."""
+        """Inside the temporary folder, before manifest and rename: files written here belong to the checkpoint."""
 
     def checkpoint(self, step: int, path: Path, size_bytes: int) -> None:
         """After the rename: the checkpoint is complete."""

@@ -1,18 +1,191 @@
-"""The training loop."""
+"""The training loop, from top to bottom: resume point, data, model, optimizer and method, then step after step.
+
+`train` runs in every worker of a run: on Ray actors, under torchrun, or alone in one process. It knows neither the API
+nor a terminal; what it has to say goes to a `Listener`, and rank 0's alone is called.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from trainer import checkpoint, data, model, randomness, resume
+from trainer.cadence import Cadence
+from trainer.contract.ends import EndReason
 from trainer.contract.spec import TrainingSpec
-from trainer.listener import Listener, Outcome
-from trainer.parallel import World
+from trainer.errors import TrainerError, exhaustion_named
+from trainer.evaluate import validate
+from trainer.gradient import NUM_SCALARS, BatchGradient
+from trainer.listener import Listener, Outcome, Silence
+from trainer.optimizer import GuardedOptimizer, learning_rate
+from trainer.parallel import LateFlags, ReducedGradients, World
+from trainer.step import Descent, MethodState, Tensors, choose_step
+
+NO_PERSISTENCE = "direction_does_not_persist"
+NO_PERSISTENCE_REFRESHES = 20
+NO_PERSISTENCE_TEXT = "The reused direction does not persist at this batch size: SAM every k does the same."
 
 
 def train(
     spec: TrainingSpec, world: World, *, folder: Path, listener: Listener, resume: Sequence[Path] = (),
     stop: Callable[[], bool] | None = None,
 ) -> Outcome:  # fmt: skip
-    """Trains `spec` to its end or until `stop`; raises TrainerError. Checkpoints go to `folder`/checkpoints."""
-    raise NotImplementedError
+    """Trains `spec` to its end, or until `stop` (asked on rank 0 before every step) says so; then saves and returns.
+
+    Checkpoints go to `folder`/checkpoints; rank 0 writes, all ranks must see the folder to resume. `resume` lists
+    checkpoints, newest first, of which the first complete one is used. Raises TrainerError on every rank, except for
+    what befalls one rank alone (memory, disk): then the others fail in their next collective.
+    """
+    with exhaustion_named():
+        return _train(spec, world, folder, listener if world.is_first else Silence(), resume, stop)
+
+
+def _train(
+    spec: TrainingSpec, world: World, folder: Path, tell: Listener, candidates: Sequence[Path],
+    stop: Callable[[], bool] | None,
+) -> Outcome:  # fmt: skip
+    # Resume point
+    saved = resume.newest(candidates, spec, world, tell)
+    threads = resume.threads_to_use(saved, world, randomness.settled_threads(world.size, world.device))
+    randomness.make_deterministic(world.device, threads)
+    if world.is_first:
+        checkpoint.sweep(folder)
+
+    # Data
+    images = data.load(spec, world.device)
+    plan = data.plan_batches(spec, world.size)
+    cadence = Cadence(spec, len(images.train))
+    total = cadence.total_steps
+
+    # Model
+    network = model.build(spec, images, world)
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    reduced = ReducedGradients(weights, world, NUM_SCALARS)
+    gradient = BatchGradient(network, images.train, spec, plan, world, reduced)
+
+    # Base optimizer and method
+    optimizer = GuardedOptimizer(spec.optimizer, weights)
+    state = MethodState.fresh(world.device)
+    standing = resume.Standing() if saved is None else resume.put_back(saved, network, optimizer, state)
+    tensors = Tensors(weights=weights, gradients=reduced.tensors, buffers=list(network.buffers()))
+    take_step = choose_step(spec.method, tensors, state)
+    flags = LateFlags(world.device)
+
+    # Step after step
+    first_step = standing.step
+    tell.progress(first_step, total, cadence.epoch(first_step))
+    speed = _Speed(first_step, standing.seconds, spec.global_batch_size)
+    for step in range(first_step, total):
+        lr = learning_rate(spec.schedule, spec.optimizer.lr, step, total)
+        optimizer.set_learning_rate(lr)
+        stop_wanted = world.is_first and stop is not None and stop()
+        descent = take_step(step, gradient.at(step, stop_wanted))
+        optimizer.step(descent.finite)
+
+        done = standing.step = step + 1
+        flags.push(done, torch.stack([optimizer.bad, descent.evaluated.stop.float()]))
+        logs, validates, saves = cadence.logs(done), cadence.validates(done), cadence.saves(done)
+        shows_signals = bool(descent.signals) and cadence.shows_signals(done)
+        stopping = False
+        for at, (bad, wish) in flags.read(everything=logs or validates or saves or shows_signals):
+            if bad:
+                raise TrainerError(EndReason.loss_not_finite, _not_finite(at, lr))
+            stopping = stopping or wish > 0
+        if step == first_step:
+            _wait_for(world.device)
+            tell.first_step()
+
+        numbers: dict[str, float] = {}
+        if logs:
+            numbers |= _training_numbers(descent, spec.global_batch_size)
+            numbers |= {
+                "learning_rate": lr,
+                "epoch": cadence.epoch(done),
+                "gradient_evaluations": float(state.gradient_evaluations),
+            }
+        if shows_signals:
+            numbers |= _fetched(descent.signals)
+            _tell_once_if_nothing_persists(state, standing, tell)
+        if validates:
+            numbers |= validate(network, images.validation, spec, world)
+        if logs:
+            numbers |= speed.since_last(done)
+        if numbers:
+            standing.numbers |= numbers
+            tell.metrics(done, numbers)
+        tell.progress(done, total, cadence.epoch(done))
+
+        standing.seconds = speed.seconds
+        if world.is_first and (saves or stopping):
+            captured = resume.capture(standing, spec, network, optimizer, state, world)
+            path, size_bytes = checkpoint.save(captured, folder, before_rename=tell.before_checkpoint)
+            tell.checkpoint(done, path, size_bytes)
+            checkpoint.keep_newest(folder, current_step=done, keep=spec.checkpoint.keep)
+        if stopping and done < total:
+            return _outcome(EndReason.cancelled_by_user, standing, state, f"Stopped after step {done} of {total}.")
+    return _outcome(EndReason.completed, standing, state, "")
+
+
+def _outcome(reason: EndReason, standing: resume.Standing, state: MethodState, detail: str) -> Outcome:
+    return Outcome(
+        reason=reason, step=standing.step, detail=detail, numbers=dict(standing.numbers),
+        gradient_evaluations=state.gradient_evaluations,
+    )  # fmt: skip
+
+
+def _training_numbers(descent: Descent, global_batch_size: int) -> dict[str, float]:
+    return _fetched({
+        "train_loss": descent.evaluated.loss,
+        "train_top1": descent.evaluated.correct * (100.0 / global_batch_size),
+        "grad_norm": descent.gradient_norm,
+    })  # fmt: skip
+
+
+def _fetched(values: dict[str, Tensor]) -> dict[str, float]:
+    """Brings device scalars to the host in one transfer, which waits for the device. NaN says "there is none"."""
+    fetched = torch.stack(list(values.values())).tolist()
+    return {name: value for name, value in zip(values, fetched, strict=True) if value == value}
+
+
+def _tell_once_if_nothing_persists(state: MethodState, standing: resume.Standing, tell: Listener) -> None:
+    if NO_PERSISTENCE not in standing.told and state.weak_refreshes.item() >= NO_PERSISTENCE_REFRESHES:
+        standing.told.append(NO_PERSISTENCE)
+        tell.notice(NO_PERSISTENCE, NO_PERSISTENCE_TEXT, standing.step)
+
+
+def _not_finite(step: int, lr: float) -> str:
+    return (
+        f"The loss or the gradient of step {step} was not finite (learning rate {lr:.3g}); the weights are those "
+        "before it. Lower `optimizer.lr`, `method.rho` or `method.alpha`, or raise `schedule.warmup_steps`."
+    )
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # once a process: the end of its first step is measured
+
+
+class _Speed:
+    """Wall-clock numbers; none of them is deterministic."""
+
+    def __init__(self, step: int, seconds_before: float, global_batch_size: int) -> None:
+        self._global_batch_size = global_batch_size
+        self._started = time.monotonic() - seconds_before
+        self._last = step, seconds_before
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    def since_last(self, step: int) -> dict[str, float]:
+        steps, elapsed = step - self._last[0], self.seconds - self._last[1]
+        self._last = step, self.seconds
+        return {
+            "images_per_second": steps * self._global_batch_size / elapsed,
+            "step_seconds": elapsed / steps,
+            "seconds": self.seconds,
+        }

@@ -1,0 +1,77 @@
+"""The gradient of a global batch: the passes of this rank's micro-batches, then one sum over all ranks.
+
+Every call for a step uses the same images and the same dropout and drop-path masks (they are keyed, see
+`trainer.randomness`), so a refresh evaluates the same loss function twice, at two points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from trainer import randomness
+from trainer.contract.spec import TrainingSpec
+from trainer.data import BatchPlan, EndlessOrder, Images
+from trainer.errors import rejected
+from trainer.parallel import ReducedGradients, World
+from trainer.step import Evaluated
+
+NUM_SCALARS = 3
+"""Loss, images classified rightly, the wish to stop: they travel with the gradient."""
+
+
+def arithmetic(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """The passes' arithmetic: bf16 is autocast over float32 weights."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+class BatchGradient:
+    """Evaluates gradients into `reduced`; the loss is the mean cross-entropy over the global batch."""
+
+    def __init__(
+        self, model: nn.Module, images: Images, spec: TrainingSpec, plan: BatchPlan, world: World,
+        reduced: ReducedGradients,
+    ) -> None:  # fmt: skip
+        self.model, self.images, self.spec, self.plan, self.world, self.reduced = (
+            model, images, spec, plan, world, reduced,
+        )  # fmt: skip
+        self.order = EndlessOrder(len(images), spec.seed)
+
+    def at(self, step: int, stop_wanted: bool) -> Callable[[], Evaluated]:
+        return partial(self.evaluate, step, stop_wanted)
+
+    def evaluate(self, step: int, stop_wanted: bool) -> Evaluated:
+        """One gradient evaluation: `plan.num_micro_batches` forward-backward passes on every rank, one all-reduce."""
+        passes = self.world.size * self.plan.num_micro_batches
+        self.reduced.zero_()
+        for micro_batch in range(self.plan.num_micro_batches):
+            start, stop = self.plan.positions(step, self.world.rank, micro_batch)
+            pixels, labels = self.images.take(self.order.between(start, stop))
+            randomness.seed_masks(self.spec.seed, step, micro_batch, self.world.rank)
+            with arithmetic(self.spec.precision, self.world.device):
+                logits = self._forward(pixels)
+                loss = cross_entropy(logits, labels) / passes
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.reduced.scalars[0] += loss.detach()
+            self.reduced.scalars[1] += (logits.detach().argmax(dim=1) == labels).sum()
+        if stop_wanted:
+            self.reduced.scalars[2] = 1.0
+        loss_sum, correct, stop_flag = self.reduced.sum_over_ranks().double().unbind()
+        return Evaluated(loss=loss_sum, correct=correct, stop=stop_flag)
+
+    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        try:
+            logits: torch.Tensor = self.model(pixels)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise rejected(
+                f"micro_batch_size is {self.plan.pass_size}: BatchNorm needs more than one value per channel in a "
+                "pass. Raise it, lower `resources.workers`, or raise `model.image_size`."
+            ) from error
+        return logits

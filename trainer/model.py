@@ -1,0 +1,89 @@
+"""The network: built by timm from the spec, initialised by the seed, the same on every rank."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from trainer import randomness
+from trainer.contract.spec import TrainingSpec
+from trainer.data import DTYPES, VisionData
+from trainer.errors import first_line, is_out_of_memory, rejected
+from trainer.parallel import World
+
+
+def build(spec: TrainingSpec, data: VisionData, world: World) -> nn.Module:
+    """Raises TrainerError(spec_rejected_by_trainer) naming the field, where timm or the first forward pass refuses."""
+    randomness.seed_initialisation(spec.seed)
+    model = _create(spec, data).to(device=world.device, dtype=DTYPES[spec.precision])
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            world.from_first_(tensor)  # equal already where all ranks run the same software on the same hardware
+    _try_out(model, spec, data)
+    return model.train()
+
+
+def keep_buffers_of_first(model: nn.Module, world: World) -> None:
+    """Gives every rank rank 0's running statistics: each rank's own cover only its share of the batches."""
+    if world.group is not None:
+        with torch.no_grad():
+            for buffer in model.buffers():
+                world.from_first_(buffer)
+
+
+def _create(spec: TrainingSpec, data: VisionData) -> nn.Module:
+    arguments: dict[str, Any] = {
+        **spec.model.arguments, "num_classes": data.num_classes, "in_chans": data.channels, "pretrained": False,
+    }  # fmt: skip
+    try:
+        try:
+            return cast(nn.Module, timm.create_model(spec.model.name, img_size=data.side, **arguments))
+        except TypeError as error:
+            if "img_size" not in str(error):
+                raise
+            # Convolutional networks take any size and no such argument. The first try drew from the seeded stream.
+            randomness.seed_initialisation(spec.seed)
+            return cast(nn.Module, timm.create_model(spec.model.name, **arguments))
+    except Exception as error:  # timm runs hundreds of constructors, and anything may come out of them
+        if is_out_of_memory(error):
+            raise
+        raise rejected(_refusal(spec, error)) from error
+
+
+def _refusal(spec: TrainingSpec, error: Exception) -> str:
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if unknown and unknown[1] in spec.model.arguments:
+        name = unknown[1]
+        value = spec.model.arguments[name]
+        return f"model.arguments.{name} is {value!r}: {spec.model.name} has no such argument. Remove it."
+    return (
+        f"model.arguments is {spec.model.arguments!r}: timm could not build {spec.model.name} with it "
+        f"({type(error).__name__}: {first_line(error)}). Change the arguments or `model.image_size`."
+    )
+
+
+def _try_out(model: nn.Module, spec: TrainingSpec, data: VisionData) -> None:
+    """One forward pass of two images: a patch size that does not fit shows here, not in the middle of a step."""
+    model.eval()
+    try:
+        with torch.no_grad():
+            logits = model(data.train.pixels[:2])
+    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise rejected(
+            f"model: {spec.model.name} with {spec.model.arguments!r} cannot take images of "
+            f"{data.channels} x {data.side} x {data.side} ({first_line(error)}). "
+            "Change `model.arguments` or `model.image_size`."
+        ) from error
+    expected = (min(2, len(data.train)), data.num_classes)
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise rejected(
+            f"model.name is {spec.model.name!r}: must give one score per image and class, shape {expected}, gives "
+            f"{found}. Take a classification model."
+        )

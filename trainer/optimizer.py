@@ -1,0 +1,67 @@
+"""The base optimizer and its learning rate. It takes the descent direction d as its gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from trainer.contract.spec import SGD, AdamW, Schedule
+from trainer.contract.spec import Optimizer as OptimizerSpec
+
+
+class GuardedOptimizer:
+    """torch's SGD or AdamW, which leaves the weights alone from the first step on that is not finite.
+
+    The decision is made on the device (torch's fused kernels take `found_inf`, as a gradient scaler uses it), so the
+    host need not wait to learn it; `bad` stays 1 from then on, and the loop ends the run when it reads that.
+    """
+
+    def __init__(self, spec: OptimizerSpec, weights: Sequence[Tensor]) -> None:
+        self.base = build(spec, weights)
+        self.bad = torch.zeros((), dtype=torch.float32, device=weights[0].device)
+
+    def step(self, finite: Tensor) -> None:
+        self.bad = torch.maximum(self.bad, (~finite).to(torch.float32))
+        self.base.found_inf = self.bad  # type: ignore[attr-defined]
+        self.base.step()
+
+    def set_learning_rate(self, lr: float) -> None:
+        for group in self.base.param_groups:
+            group["lr"] = lr
+
+
+def build(spec: OptimizerSpec, weights: Sequence[Tensor]) -> Optimizer:
+    """Biases, norm layers and other tensors of at most one axis are not decayed."""
+    decayed = [weight for weight in weights if weight.ndim > 1]
+    others = [weight for weight in weights if weight.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": spec.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    match spec:
+        case SGD():
+            return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov, fused=True)
+        case AdamW():
+            return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=True)
+
+
+def learning_rate(schedule: Schedule, peak: float, step: int, total_steps: int) -> float:
+    """Of step `step` (from 0): a linear warm-up, then the curve down to its last step's fraction of `peak`.
+
+    A pure function of the step, so there is no scheduler to save. The warm-up starts from 0 *before* the first step:
+    step t of w runs at (t+1)/w, since a first step at 0 would be wasted.
+    """
+    if step < schedule.warmup_steps:
+        return peak * (step + 1) / schedule.warmup_steps
+    if schedule.name == "constant":
+        return peak
+    last = total_steps - 1
+    progress = (step - schedule.warmup_steps) / max(1, last - schedule.warmup_steps)
+    left = 1 - progress if schedule.name == "linear" else (1 + math.cos(math.pi * progress)) / 2
+    return peak * (schedule.final_lr_fraction + (1 - schedule.final_lr_fraction) * left)

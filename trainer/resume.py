@@ -1,0 +1,119 @@
+"""Going on: from the live parts of a run to what a checkpoint holds, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainer import checkpoint
+from trainer.checkpoint import Saved
+from trainer.contract.ends import EndReason
+from trainer.contract.spec import TrainingSpec
+from trainer.errors import TrainerError, first_line, rejected
+from trainer.listener import Listener
+from trainer.optimizer import GuardedOptimizer
+from trainer.parallel import World
+from trainer.step import MethodState
+
+MAY_DIFFER = {"resources", "logging", "evaluation", "checkpoint", "micro_batch_size", "spec_version"}
+"""Fields that may change between a checkpoint and its continuation: they do not say what is trained."""
+
+
+@dataclass(kw_only=True)
+class Standing:
+    """How far a run is, over all its attempts."""
+
+    step: int = 0
+    """Steps completed."""
+    seconds: float = 0.0
+    told: list[str] = field(default_factory=list)
+    """Codes of the notices given."""
+    numbers: dict[str, float] = field(default_factory=dict)
+    """The last known value of every metric."""
+
+
+def newest(candidates: Sequence[Path], spec: TrainingSpec, world: World, tell: Listener) -> Saved | None:
+    """The newest complete checkpoint, the same on every rank; None without candidates. Raises TrainerError."""
+    if not candidates:
+        return None
+    chosen = torch.full((), -1, dtype=torch.int64, device=world.device)
+    try:
+        if world.is_first:
+            index, problems = checkpoint.newest_complete(candidates)
+            chosen.fill_(index)
+    finally:
+        world.from_first_(chosen)  # also where rank 0 found none: the others must not wait for ever
+    if chosen < 0:
+        raise TrainerError(EndReason.checkpoint_unreadable, "Rank 0 found no complete checkpoint.")
+    saved = checkpoint.read(candidates[int(chosen)])
+    _check_same_training(saved, spec)
+    if world.is_first and problems:
+        text = f"Skipped {len(problems)} torn: {'; '.join(problems)}. Resumed from step {saved.step}."
+        tell.notice("checkpoint_skipped", text, saved.step)
+    return saved
+
+
+def capture(
+    standing: Standing, spec: TrainingSpec, model: nn.Module, optimizer: GuardedOptimizer, state: MethodState,
+    world: World,
+) -> Saved:  # fmt: skip
+    """Refers to the live tensors, so it is to be written before the next step."""
+    return Saved(
+        step=standing.step,
+        spec=spec.model_dump(mode="json"),
+        model=model.state_dict(),
+        optimizer=optimizer.base.state_dict(),
+        direction=state.direction,
+        method={
+            "direction_exists": state.direction_exists, "persistence": state.persistence, "alpha": state.alpha,
+            "weak_refreshes": state.weak_refreshes,
+        },
+        gradient_evaluations=state.gradient_evaluations,
+        told=list(standing.told),
+        seconds=standing.seconds,
+        numbers=dict(standing.numbers),
+        threads=torch.get_num_threads(),
+        world_size=world.size,
+    )  # fmt: skip
+
+
+def put_back(saved: Saved, model: nn.Module, optimizer: GuardedOptimizer, state: MethodState) -> Standing:
+    """Writes a checkpoint into the live parts. Raises TrainerError(checkpoint_unreadable) where it does not fit."""
+    device = state.alpha.device
+    try:
+        model.load_state_dict(saved.model)
+        optimizer.base.load_state_dict(saved.optimizer)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise TrainerError(
+            EndReason.checkpoint_unreadable,
+            f"The checkpoint of step {saved.step} does not fit the model of the spec ({first_line(error)}); "
+            "it may be of another version of timm or torch.",
+        ) from error
+    state.gradient_evaluations = saved.gradient_evaluations
+    state.direction = None if saved.direction is None else [tensor.to(device) for tensor in saved.direction]
+    for name, value in saved.method.items():
+        setattr(state, name, value.to(device))
+    return Standing(step=saved.step, seconds=saved.seconds, told=list(saved.told), numbers=dict(saved.numbers))
+
+
+def threads_to_use(saved: Saved | None, world: World, settled: int | None) -> int | None:
+    """A resumed run keeps its number of CPU threads, which its last bits depend on; None leaves torch's own."""
+    if settled is None and saved is not None and saved.world_size == world.size and world.device.type == "cpu":
+        return saved.threads
+    return settled
+
+
+def _check_same_training(saved: Saved, spec: TrainingSpec) -> None:
+    now: dict[str, Any] = spec.model_dump(mode="json")
+    for name in now.keys() - MAY_DIFFER:
+        before = saved.spec.get(name)
+        if before != now[name]:
+            raise rejected(
+                f"{name} is {now[name]!r}, but the checkpoint of step {saved.step} was trained with {before!r}: must "
+                "be the same to go on from it. Restore the value, or start a new run in another folder."
+            )
