@@ -1,0 +1,56 @@
+"""What a process of an attempt knows after the claim, and where it puts its files. Loads neither torch nor ray."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.contract.reports import Claim, LaunchPayload, Writer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One attempt, from the API's answer to the claim. Travels to the ranks by pickle."""
+
+    claim: Claim
+    api_url: str
+    spool: str | None
+    """Node-local folder for spools; None: the system's temporary folder."""
+
+    @classmethod
+    def of(cls, payload: LaunchPayload, claim: Claim) -> Assignment:
+        return cls(claim=claim, api_url=payload.api_url, spool=payload.spool)
+
+    @property
+    def storage(self) -> Path:
+        return Path(self.claim.storage)
+
+    @property
+    def run_folder(self) -> Path:
+        """Holds `checkpoints/`, shared by all attempts of the run."""
+        return self.storage / "runs" / self.claim.run_id
+
+    @property
+    def attempt_folder(self) -> Path:
+        return self.run_folder / "attempts" / str(self.claim.attempt_number)
+
+    def log_path(self, process: str) -> Path:
+        """`process` is "driver" or "rank-<n>"."""
+        return self.attempt_folder / "log" / f"{process}.log"
+
+    def unsent_path(self, writer: Writer) -> Path:
+        """Reports that could not be delivered before the process ended; reconcile takes them in."""
+        return self.attempt_folder / f"unsent-{writer}.jsonl"
+
+    def spool_path(self, writer: Writer) -> Path:
+        folder = Path(self.spool) if self.spool else Path(tempfile.gettempdir()) / "basin-spool"
+        return folder / f"{self.claim.attempt_id}-{writer}.jsonl"
+
+    def resume_folders(self) -> list[Path]:
+        """Checkpoints to resume from, newest first; their paths are relative to the storage root."""
+        return [self.storage / point.path for point in self.claim.resume]
+
+    def timeout(self, name: str, default: float) -> float:
+        """Seconds; `name` is "join" or "hang"."""
+        return self.claim.timeouts.get(name, default)

@@ -1,0 +1,92 @@
+"""What the driver and the ranks of a worker group tell each other. Plain values; loads neither torch nor ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from trainer.contract.ends import EndReason
+
+
+class Phase(StrEnum):
+    """Where a rank is, in this order."""
+
+    loading = "loading"
+    """Importing torch and the model library."""
+    joining = "joining"
+    """Waiting for the other ranks in the process group."""
+    training = "training"
+    done = "done"
+
+
+@dataclass
+class Beats:
+    """How many collectives a rank has entered and left. Written by the training thread, read by another."""
+
+    entered: int = 0
+    left: int = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Inside a collective: whatever goes wrong there, another rank may be the cause."""
+        return self.entered > self.left
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a rank's process is."""
+
+    node_id: str
+    """Ray's."""
+    address: str
+    """IP address of the node, as Ray knows it."""
+    host: str
+    process_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meeting:
+    """How the ranks find each other."""
+
+    size: int
+    address: str
+    port: int
+    is_one_node: bool
+    join_timeout_seconds: float
+    hang_timeout_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulse:
+    """A rank's answer to the driver's question whether it is alive and getting on."""
+
+    phase: Phase
+    entered: int
+    left: int
+    device: str
+    """E.g. "cpu" or "NVIDIA H100 80GB HBM3"; "" before torch is loaded."""
+    first_step_done: bool
+    """Rank 0 only: it has reported the first step and renews the lease from here."""
+    superseded: bool
+    """Rank 0 only: the API told it that a newer attempt took over."""
+
+    @property
+    def progress(self) -> tuple[Phase, int, int]:
+        """Changes whenever the rank gets on."""
+        return self.phase, self.entered, self.left
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankEnd:
+    """How a rank ended; of an error it carries the reason and the sentence, never a traceback (that is in its log)."""
+
+    rank: int
+    reason: EndReason
+    detail: str = ""
+    step: int = 0
+    is_echo: bool = False
+    """It failed inside a collective: the cause is perhaps another rank."""
+
+    @property
+    def is_failure(self) -> bool:
+        return self.reason not in (EndReason.completed, EndReason.cancelled_by_user)
