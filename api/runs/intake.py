@@ -42,12 +42,14 @@ from trainer.contract.reports import (
 log = structlog.get_logger()
 
 
-def take_in(session: Session, attempt: Attempt, writer: Writer, reports: Sequence[Report]) -> ReportReply:
+def take_in(
+    session: Session, attempt: Attempt, writer: Writer, reports: Sequence[Report], *, renews_lease: bool = True
+) -> ReportReply:
     """Stores the reports of one writer that are not stored yet; does not commit.
 
     The route and the worker's leftover intake both come through here. Sending a report twice does nothing. Raises
     ReportGap if reports are missing before the first new one. An attempt that ended or was replaced is answered
-    `stop` and `superseded`, and nothing is stored.
+    `stop` and `superseded`, and nothing is stored. Reports found on storage are no sign of life: `renews_lease` false.
     """
     mark = _lock_mark(session, attempt.id, writer)
     session.refresh(attempt, with_for_update={"key_share": True})
@@ -58,8 +60,9 @@ def take_in(session: Session, attempt: Attempt, writer: Writer, reports: Sequenc
     if new:
         mark.last_seq = new[-1].seq
         _store(session, run, attempt, new)
-    attempt.lease_renewed_at = func.now()
-    attempt.lease_serving_seconds = serving_seconds()
+    if renews_lease:
+        attempt.lease_renewed_at = func.now()
+        attempt.lease_serving_seconds = serving_seconds()
     after_commit_publish(session, run.id)
     stop = run.status == RunStatus.cancelling
     return ReportReply(acknowledged=mark.last_seq, command=Command.stop if stop else Command.go_on)
