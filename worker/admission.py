@@ -31,9 +31,7 @@ class Slots:
 
     def holds(self, worker: Slots) -> int:
         """How many such workers find room here, >= 0."""
-        rooms = [
-            have // take for have, take in ((self.cpus, worker.cpus), (self.gpus, worker.gpus)) if take > 0
-        ]
+        rooms = [have // take for have, take in ((self.cpus, worker.cpus), (self.gpus, worker.gpus)) if take > 0]
         return max(0, min(rooms)) if rooms else 0
 
 
@@ -44,7 +42,7 @@ def slots_of_worker(gpus_per_worker: int) -> Slots:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownNode:
-    """A node of the cluster; one that is not `alive` was seen lately and may come back, so it only counts for "never"."""
+    """A node of the cluster. One that is not `alive` was seen lately and may come back: it only counts for "never"."""
 
     node_id: str
     host: str
@@ -159,7 +157,11 @@ def _why_not_now(run: Queued, worker: Slots, free: Mapping[str, Slots], nodes: S
     away = sum(not node.alive for node in nodes)
     return (
         f"needs {_need(run)}, {named}"
-        + (f" and {sum(room for room, _ in roomy[MAX_NODES_NAMED:])} on {_count(more, 'other node')}" if more > 0 else "")
+        + (
+            f" and {sum(room for room, _ in roomy[MAX_NODES_NAMED:])} on {_count(more, 'other node')}"
+            if more > 0
+            else ""
+        )
         + (f" ({_count(away, 'node')} away)" if away else "")
     )
 

@@ -22,7 +22,7 @@ SUBMIT_SECONDS = 45.0
 MAX_LOG_LINES = 200
 MAX_LOG_BYTES = 64 * 1024
 MAX_MESSAGE = 2_000
-# A little of a resource that training nodes offer and a head without training does not: a driver needs no CPU of its own.
+# A little of a resource that training nodes offer and a head without training does not. A driver needs no CPU slot.
 DRIVER_RESOURCE = {"driver": 0.001}
 
 
@@ -181,7 +181,9 @@ class RayJobs:
         """The cluster's nodes with their total resources, dead ones too, by id. None in a cluster that is starting."""
         answer = self._json(self._send("GET", "/api/v0/nodes", params={"limit": "10000"}))
         if not answer.get("result"):
-            raise RayUnreachable(f"Ray at {self._address} did not list its nodes: {answer.get('msg', '')[:MAX_MESSAGE]}")
+            raise RayUnreachable(
+                f"Ray at {self._address} did not list its nodes: {answer.get('msg', '')[:MAX_MESSAGE]}"
+            )
         return sorted((_node(row) for row in answer["data"]["result"]["result"]), key=lambda node: node.node_id)
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:

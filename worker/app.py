@@ -1,0 +1,101 @@
+"""The Celery application: `python -m celery -A worker.app worker` and `... beat`.
+
+Messages are hints, tasks take seconds, the rows are the truth. So a message may be lost or come twice: it is taken off
+the queue before its task runs, no result is kept, and what is old is dropped. Loads neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+from celery import Celery, signals
+
+from api.settings import Settings, settings_or_exit
+
+SOFT_LIMIT_SECONDS = 120
+"""A task is told to stop: longer than the slowest sequence of calls to a Ray that hardly answers."""
+HARD_LIMIT_SECONDS = 150
+"""Then its process is killed; the next pass of reconcile repairs what it left."""
+VISIBILITY_TIMEOUT_SECONDS = 600
+"""For messages handed out but not yet acknowledged; longer than a hard limit. The shortest of all senders would win."""
+SOFT_SHUTDOWN_SECONDS = 10.0
+TASKS_PER_CHILD = 2_000
+BROKER_TIMEOUT_SECONDS = 5.0
+HEALTH_CHECK_SECONDS = 10
+"""A connection to the broker that was idle for so long is tried before it is used."""
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """Celery's settings from Basin's."""
+    every_seconds = settings.reconcile_seconds
+    return {
+        "broker_url": settings.broker_url,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_retry": True,
+        "broker_connection_max_retries": None,  # A broker that comes back late is still waited for.
+        "broker_connection_timeout": BROKER_TIMEOUT_SECONDS,
+        "broker_transport_options": {
+            "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
+            "socket_timeout": BROKER_TIMEOUT_SECONDS,
+            "socket_connect_timeout": BROKER_TIMEOUT_SECONDS,
+            "socket_keepalive": True,
+            "health_check_interval": HEALTH_CHECK_SECONDS,
+        },
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "result_backend": None,
+        "task_acks_late": False,
+        "task_time_limit": HARD_LIMIT_SECONDS,
+        "task_soft_time_limit": SOFT_LIMIT_SECONDS,
+        "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0.1},
+        "worker_prefetch_multiplier": 1,
+        "worker_max_tasks_per_child": TASKS_PER_CHILD,
+        "worker_soft_shutdown_timeout": SOFT_SHUTDOWN_SECONDS,
+        "worker_hijack_root_logger": False,
+        "worker_send_task_events": False,
+        "worker_enable_remote_control": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "enable_utc": True,
+        "beat_schedule": {
+            "reconcile": {
+                "task": "reconcile",
+                "schedule": every_seconds,
+                # While nobody consumes they would pile up, each saying the same.
+                "options": {"expires": max(2 * every_seconds, 5.0), "ignore_result": True},
+            }
+        },
+    }
+
+
+def configure_logs(**_: Any) -> None:
+    """One line per event on standard error, with whatever ids are bound to the task."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s", force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=False,
+    )
+
+
+def make_app() -> Celery:
+    """Reads the settings when Celery first needs them, not at import."""
+    made = Celery("basin", include=["worker.tasks"])
+    made.add_defaults(lambda: configuration(settings_or_exit()))
+    return made
+
+
+signals.setup_logging.connect(configure_logs, weak=False)
+app = make_app()

@@ -1,0 +1,69 @@
+"""The cluster as last seen, and signs of life: rows that spare the API and admission a question to Ray.
+
+`cluster_nodes` holds what counts as known: every living node, and one that is away for up to 15 minutes, so that a node
+that restarts does not make a waiting run impossible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import and_, delete, func, not_, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session, aliased
+
+from api.db.tables import ClusterNode, Heartbeat
+from worker.admission import KnownNode, Slots
+from worker.ray_jobs import Node
+
+KNOWN_FOR = timedelta(minutes=15)
+
+
+def record_nodes(session: Session, nodes: Sequence[Node]) -> None:
+    """Makes the table show what Ray just said; does not commit."""
+    alive = sorted((node for node in nodes if node.alive), key=lambda node: node.node_id)
+    for node in alive:
+        row = {"host": node.host[:255], "cpus": node.cpus, "gpus": node.gpus, "alive": True, "seen_at": func.now()}
+        session.execute(
+            insert(ClusterNode)
+            .values(node_id=node.node_id, **row)
+            .on_conflict_do_update(index_elements=[ClusterNode.node_id], set_=row)
+        )
+    session.execute(
+        update(ClusterNode)
+        .where(ClusterNode.alive, ClusterNode.node_id.not_in([node.node_id for node in alive]))
+        .values(alive=False)
+    )
+    back = aliased(ClusterNode)
+    # A machine that comes back has a new node id: the old row would count it twice.
+    came_back = select(back.node_id).where(back.alive, back.host == ClusterNode.host).correlate(ClusterNode).exists()
+    session.execute(
+        delete(ClusterNode).where(not_(ClusterNode.alive), or_(ClusterNode.seen_at < func.now() - KNOWN_FOR, came_back))
+    )
+
+
+def known_nodes(session: Session) -> list[KnownNode]:
+    return [
+        KnownNode(
+            node_id=row.node_id,
+            host=row.host,
+            slots=Slots(cpus=int(row.cpus), gpus=int(row.gpus)),
+            alive=row.alive,
+        )
+        for row in session.scalars(select(ClusterNode).order_by(ClusterNode.node_id))
+    ]
+
+
+def beat(session: Session, part: str) -> None:
+    """Notes that `part` works; does not commit."""
+    session.execute(
+        insert(Heartbeat)
+        .values(part=part, at=func.now(), detail=None)
+        .on_conflict_do_update(index_elements=[Heartbeat.part], set_={"at": func.now(), "detail": None})
+    )
+
+
+def miss(session: Session, part: str, detail: str) -> None:
+    """Notes why `part` does not work; its last sign of life stays. Does not commit."""
+    session.execute(update(Heartbeat).where(and_(Heartbeat.part == part)).values(detail=detail))

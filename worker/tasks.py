@@ -1,0 +1,59 @@
+"""The three tasks, thin: each says which part of the rows to look at. Any message may be lost, late, or come twice."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import structlog
+from celery import signals
+
+from api.settings import settings_or_exit
+from worker.app import app
+from worker.connections import Connections
+from worker.launch import launch as launch_queued
+from worker.reconcile import reconcile as reconcile_all
+from worker.reconcile import reconcile_run
+
+
+@cache
+def connections() -> Connections:
+    """This process's own; first called inside a task, so after the fork."""
+    return Connections(settings_or_exit())
+
+
+@app.task(name="launch")
+def launch(run_id: str) -> None:
+    """A run was queued: start whatever can start now, which need not be this run."""
+    launch_queued(connections())
+
+
+@app.task(name="cancel")
+def cancel(run_id: str) -> None:
+    """A run is being cancelled: if no trainer holds it, nobody else will end it sooner."""
+    reconcile_run(connections(), run_id)
+
+
+@app.task(name="reconcile")
+def reconcile() -> None:
+    """Compare everything with Ray. Beat sends this every BASIN_RECONCILE_SECONDS."""
+    reconcile_all(connections())
+
+
+@signals.task_prerun.connect(weak=False)
+def _bind_ids(task_id: str, task: Any, args: Any = (), **_: Any) -> None:
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(task=task.name, task_id=task_id)
+    if args:
+        structlog.contextvars.bind_contextvars(run=args[0])
+
+
+@signals.task_postrun.connect(weak=False)
+def _clear_ids(**_: Any) -> None:
+    structlog.contextvars.clear_contextvars()
+
+
+@signals.worker_process_shutdown.connect(weak=False)
+def _close(**_: Any) -> None:
+    if connections.cache_info().currsize:
+        connections().close()
