@@ -21,8 +21,8 @@ class Node:
 
 
 def known_nodes(session: Session) -> list[Node]:
-    """Nodes alive when the worker last looked; empty: nothing is known, so nothing is refused."""
-    rows = session.scalars(select(ClusterNode).where(ClusterNode.alive).order_by(ClusterNode.node_id))
+    """Nodes that the worker counts as known, away ones included; empty: nothing is known, so nothing is refused."""
+    rows = session.scalars(select(ClusterNode).order_by(ClusterNode.node_id))
     return [Node(host=row.host, cpus=row.cpus, gpus=row.gpus) for row in rows]
 
 

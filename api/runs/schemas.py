@@ -152,8 +152,8 @@ class TimelineEvent(Answer):
 class Run(RunSummary):
     """A run with everything a page shows."""
 
-    spec: dict[str, Any] = Field(json_schema_extra={"$ref": "#/components/schemas/TrainingSpec"})
-    """The spec with its defaults filled in."""
+    spec: dict[str, Any]
+    """The spec with its defaults filled in, as it was stored: a TrainingSpec."""
     request: dict[str, Any]
     """The submission as it was sent."""
     attempts: list[Attempt]

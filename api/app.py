@@ -1,0 +1,89 @@
+"""The API process: `create_app(settings)`. Importing this module reads no environment and opens nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+
+from api.db.engine import make_engine
+from api.routes import attempts, health, metrics, problems, runs, session, stream
+from api.routes.body_limits import BodyLimits
+from api.routes.dashboard import serve_dashboard
+from api.routes.dependencies import Services
+from api.routes.description import complete_schema
+from api.routes.feed import Feed
+from api.routes.security_headers import SecurityHeaders
+from api.runs.live import LiveOutbox
+from api.runs.service_clock import Ticker
+from api.runs.storage import ensure_proof
+from api.settings import Settings, settings_or_exit
+
+PREFIX = "/api/v1"
+DESCRIPTION = """Basin trains vision models that generalise, as a service.
+
+Every error is `application/problem+json`: `detail` is a sentence for a person, `errors` names each field at fault with
+its value, what is allowed, and what to do."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; a database or broker that is away is waited for while it runs, not here."""
+    services = Services(
+        settings=settings,
+        engine=make_engine(settings, application="basin-api"),
+        outbox=LiveOutbox(settings),
+        feed=Feed(settings.broker_url),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(ensure_proof, settings.storage)
+        ticker = Ticker(services.engine)
+        ticker.start()
+        async with services.feed.running():
+            yield
+        await run_in_threadpool(ticker.stop)
+        services.outbox.close()
+        services.engine.dispose()
+
+    app = _bare_app(lifespan=lifespan)
+    app.state.services = services
+    serve_dashboard(app, settings.dashboard)
+    return app
+
+
+def create_app_from_environment() -> FastAPI:
+    """For `uvicorn --factory`."""
+    return create_app(settings_or_exit())
+
+
+def openapi_document() -> dict[str, Any]:
+    """The API's description; needs no settings."""
+    return _bare_app().openapi()
+
+
+def _bare_app(**arguments: Any) -> FastAPI:
+    """Routes, middleware and error answers, without services."""
+    # Swagger's pages load scripts from elsewhere, which the dashboard's policy forbids; the document itself stays.
+    app = FastAPI(
+        title="Basin",
+        version=version("basin"),
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+        **arguments,
+    )
+    for part in (runs, metrics, attempts, stream, session):
+        app.include_router(part.router, prefix=PREFIX)
+    app.include_router(health.router)
+    app.include_router(health.router, prefix=PREFIX, include_in_schema=False)
+    problems.install(app)
+    app.add_middleware(BodyLimits)
+    app.add_middleware(SecurityHeaders)
+    complete_schema(app)
+    return app

@@ -1,0 +1,100 @@
+"""Runs: submit, list, show, cancel, timeline."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from api.routes.dependencies import CallerDep, RunDep, ServicesDep, SessionDep
+from api.routes.problems import PROBLEMS
+from api.runs import schemas
+from api.runs.access import run_for
+from api.runs.cancel import cancel
+from api.runs.listing import list_events, list_runs
+from api.runs.status import RunStatus
+from api.runs.submit import submit
+from api.runs.views import run_page
+
+router = APIRouter(prefix="/runs", tags=["runs"], responses=PROBLEMS)
+
+
+async def body_as_sent(request: Request) -> Any:
+    """The JSON body before any default is filled in; FastAPI has it cached by the time this runs."""
+    return await request.json()
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Submit a run",
+    responses={200: {"model": schemas.Run, "description": "The run that this Idempotency-Key made before."}},
+)
+def submit_run(
+    submission: schemas.Submission,
+    request: Annotated[Any, Depends(body_as_sent)],
+    response: Response,
+    services: ServicesDep,
+    session: SessionDep,
+    caller: CallerDep,
+    idempotency_key: Annotated[
+        str | None, Header(description="Random, 1 to 128 printable characters; a repeat gives the same run.")
+    ] = None,
+) -> schemas.Run:
+    """Queues a training run. With an `Idempotency-Key` a repeat answers 200 with the same run and the header
+    `Idempotent-Replayed: true`; the same key with another body is a mistake (422)."""
+    run, is_new = submit(session, caller, submission, request=request, idempotency_key=idempotency_key)
+    if not is_new:
+        response.status_code = 200
+        response.headers["Idempotent-Replayed"] = "true"
+    response.headers["Location"] = f"/api/v1/runs/{run.id}"
+    return run_page(session, run, lease_timeout_seconds=services.settings.lease_timeout_seconds)
+
+
+@router.get("", summary="List runs, newest first")
+def get_runs(
+    services: ServicesDep,
+    session: SessionDep,
+    caller: CallerDep,
+    status: Annotated[list[RunStatus] | None, Query(description="May be repeated.")] = None,
+    project: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> schemas.RunPage:
+    return list_runs(
+        session,
+        caller,
+        statuses=status or (),
+        project=project,
+        cursor=cursor,
+        limit=limit,
+        lease_timeout_seconds=services.settings.lease_timeout_seconds,
+    )
+
+
+@router.get("/{run_id}", summary="Show a run")
+def get_run(run: RunDep, services: ServicesDep, session: SessionDep) -> schemas.Run:
+    return run_page(session, run, lease_timeout_seconds=services.settings.lease_timeout_seconds)
+
+
+@router.post("/{run_id}/cancel", summary="Cancel a run")
+def cancel_run(
+    run_id: str,
+    services: ServicesDep,
+    session: SessionDep,
+    caller: CallerDep,
+) -> schemas.Run:
+    """A queued run is cancelled at once; a running one saves a checkpoint first. Repeating it changes nothing."""
+    run = run_for(session, caller, run_id, lock=True)
+    cancel(session, caller, run)
+    return run_page(session, run, lease_timeout_seconds=services.settings.lease_timeout_seconds)
+
+
+@router.get("/{run_id}/events", summary="A run's timeline, oldest first")
+def get_events(
+    run: RunDep,
+    session: SessionDep,
+    after: Annotated[int, Query(ge=0, le=2**53, description="`next_after` of the page before.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> schemas.EventPage:
+    return list_events(session, run, after=after, limit=limit)
