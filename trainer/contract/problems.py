@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -24,11 +25,18 @@ class SpecProblem(BaseModel):
 
 
 def problems_of(error: ValidationError, root: str = "") -> list[SpecProblem]:
-    """All problems of a pydantic error, one per path, in the order of the fields."""
+    """All problems of a pydantic error, one per path, in the order of the fields. Paths begin with `root`."""
+    return problems_in(error.errors(include_url=False), root)
+
+
+def problems_in(items: Iterable[Mapping[str, Any]], root: str = "") -> list[SpecProblem]:
+    """The same from the error's items, whose `loc` begins below `root`."""
     by_path: dict[str, SpecProblem] = {}
-    for item in error.errors(include_url=False):
-        path = ".".join([*([root] if root else []), *(str(p) for p in _named(item["loc"]))])
-        problem = _problem(path, item["type"], item.get("input"), item.get("ctx") or {}, item["msg"])
+    for item in items:
+        inner = ".".join(str(p) for p in _named(item["loc"]))
+        problem = _problem(inner, item["type"], item.get("input"), item.get("ctx") or {}, item["msg"])
+        path = ".".join(part for part in (root, problem.path) if part)
+        problem = problem.model_copy(update={"path": path})
         if path in by_path:
             first = by_path[path]
             by_path[path] = first.model_copy(update={"allowed": f"{first.allowed}, or {problem.allowed}"})
