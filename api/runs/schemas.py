@@ -90,6 +90,9 @@ class RunSummary(Answer):
     """True: its lease is expired while Ray still runs it."""
     model: str
     method: str
+    method_settings: dict[str, float | str]
+    """The method's own fields: rho, k, alpha."""
+    optimizer: str
     workers: int
     gpus_per_worker: int
     step: int
