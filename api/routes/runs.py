@@ -20,7 +20,9 @@ router = APIRouter(prefix="/runs", tags=["runs"], responses=PROBLEMS)
 
 
 async def body_as_sent(request: Request) -> Any:
-    """The JSON body before any default is filled in; FastAPI has it cached by the time this runs."""
+    """The JSON body before any default is filled in; FastAPI has read and checked it by the time this runs."""
+    if not await request.body():
+        return None  # FastAPI says next that the body is missing.
     return await request.json()
 
 

@@ -137,7 +137,7 @@ def _resume_points(session: Session, settings: Settings, attempt: Attempt) -> li
             (Attempt.valid_until_step.is_(None)) | (CheckpointRow.step <= Attempt.valid_until_step),
         )
         .order_by(CheckpointRow.step.desc(), Attempt.number.desc())
-    ).tuples()
+    )
     points: dict[str, ResumePoint] = {}
     for step, path in rows:
         if path not in points and (settings.storage / path).is_dir():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import case, func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from api.db.tables import MetricName, MetricPoint
@@ -38,7 +39,7 @@ def latest_values(session: Session, run_id: str) -> dict[str, Any]:
     )
     newest = (
         select(MetricPoint.metric_id, MetricPoint.step, MetricPoint.value)
-        .distinct(MetricPoint.metric_id)
+        .ext(distinct_on(MetricPoint.metric_id))
         .where(valid)
         .order_by(MetricPoint.metric_id, MetricPoint.step.desc())
         .subquery()
@@ -46,7 +47,7 @@ def latest_values(session: Session, run_id: str) -> dict[str, Any]:
     best = (
         select(MetricPoint.metric_id, MetricPoint.step, MetricPoint.value)
         .join(MetricName, MetricName.id == MetricPoint.metric_id)
-        .distinct(MetricPoint.metric_id)
+        .ext(distinct_on(MetricPoint.metric_id))
         .where(valid, is_finite)
         .order_by(MetricPoint.metric_id, sign * MetricPoint.value, MetricPoint.step)
         .subquery()
@@ -56,7 +57,7 @@ def latest_values(session: Session, run_id: str) -> dict[str, Any]:
         .join(newest, newest.c.metric_id == MetricName.id)
         .outerjoin(best, best.c.metric_id == MetricName.id)
         .order_by(func.lower(MetricName.name))
-    ).tuples()
+    )
     values = {}
     for name, step, value, best_value, best_step in rows:
         judged = direction_of(name) != "none"

@@ -71,7 +71,7 @@ def _extents(session: Session, valid: ColumnElement[bool], names: Sequence[str])
         query = query.where(MetricName.name.in_(names))
     extents = [
         Extent(metric_id=metric_id, name=name, points=points, first=first, last=last)
-        for metric_id, name, points, first, last in session.execute(query).tuples()
+        for metric_id, name, points, first, last in session.execute(query)
     ]
     return sorted(extents, key=lambda extent: (CATALOGUE_ORDER.get(extent.name, len(CATALOGUE)), extent.name))
 
@@ -81,7 +81,7 @@ def _all(session: Session, valid: ColumnElement[bool], extent: Extent) -> Series
         select(MetricPoint.step, MetricPoint.value)
         .where(valid, MetricPoint.metric_id == extent.metric_id)
         .order_by(MetricPoint.step)
-    ).tuples()
+    )
     points = rows.all()
     return Series(
         name=extent.name,
@@ -108,7 +108,7 @@ def _bucketed(session: Session, valid: ColumnElement[bool], extent: Extent, widt
         .where(valid, MetricPoint.metric_id == extent.metric_id)
         .group_by(bucket)
         .order_by(bucket)
-    ).tuples()
+    )
     points = rows.all()
     return Series(
         name=extent.name,

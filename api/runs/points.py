@@ -67,4 +67,4 @@ def _ids_of(session: Session, names: Iterable[str]) -> dict[str, int]:
 
 def _known(session: Session, names: Iterable[str]) -> dict[str, int]:
     rows = session.execute(select(MetricName.name, MetricName.id).where(MetricName.name.in_(sorted(names))))
-    return dict(rows.tuples().all())
+    return dict(rows.all())

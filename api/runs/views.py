@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from api.db import tables
@@ -96,9 +97,7 @@ def _summary_fields(
     users = dict(
         session.execute(
             select(tables.User.id, tables.User.name).where(tables.User.id.in_({run.user_id for run in runs}))
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     newest = _newest_attempts(session, [run.id for run in runs])
     positions = _positions(session) if any(run.status == RunStatus.queued for run in runs) else {}
@@ -187,7 +186,7 @@ def _lease_age(attempt: tables.Attempt, clock: float) -> float | None:
 def _newest_attempts(session: Session, run_ids: Sequence[str]) -> dict[str, tables.Attempt]:
     newest = session.scalars(
         select(tables.Attempt)
-        .distinct(tables.Attempt.run_id)
+        .ext(distinct_on(tables.Attempt.run_id))
         .where(tables.Attempt.run_id.in_(run_ids))
         .order_by(tables.Attempt.run_id, tables.Attempt.number.desc())
     )
