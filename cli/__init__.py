@@ -1,0 +1,1 @@
+"""`basin`: the Python client, the command line, and the local stack (`basin up`)."""
