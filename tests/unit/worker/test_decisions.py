@@ -133,9 +133,7 @@ class TestJudgeAJobThatLives:
     def test_a_driver_that_reported_its_end_has_a_lease_to_exit(self) -> None:
         ending = replace(TRAINING, reported=EndReason.completed)
         assert isinstance(judge(ending, LIMITS), Wait)
-        assert judge(replace(ending, quiet_seconds=60), LIMITS) == StopJob(
-            why="it reported its end but does not exit"
-        )
+        assert judge(replace(ending, quiet_seconds=60), LIMITS) == StopJob(why="it reported its end but does not exit")
 
     @pytest.mark.parametrize("job", ALIVE)
     def test_a_launch_that_nobody_claims_is_stopped_after_its_time(self, job: JobState) -> None:

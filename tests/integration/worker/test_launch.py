@@ -1,0 +1,117 @@
+"""From `queued` to a Ray job: once, in order, and repaired when half of it is lost."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from api.runs.status import RunStatus
+from tests.integration.services import free_port
+from tests.integration.worker.stage import Stage
+from trainer.contract.ends import EndReason
+from trainer.contract.reports import LaunchPayload
+from worker.connections import Connections
+from worker.launch import Launched, job_request, launch, launch_waiting
+from worker.ray_jobs import JobState, RayJobs
+from worker.reconcile import reconcile
+
+
+def without_ray(stage: Stage) -> Connections:
+    """The same stack while Ray does not answer."""
+    return Connections(stage.settings.model_copy(update={"ray_address": f"http://127.0.0.1:{free_port()}"}))
+
+
+class TestLaunch:
+    def test_twenty_launches_at_once_give_one_attempt_and_one_job(self, stage: Stage) -> None:
+        run_id = stage.submit(workers=2)
+        with ThreadPoolExecutor(20) as pool:
+            started = list(pool.map(lambda _: launch(stage.connections), range(20)))
+        assert sum(len(each) for each in started) == 1
+        attempt = stage.attempt(run_id)
+        assert (attempt.number, attempt.submission_id, attempt.world_size) == (1, f"run-{run_id}-1", 2)
+        assert attempt.submitted_at is not None
+        assert stage.run(run_id).status == RunStatus.launching
+        assert list(stage.jobs()) == [attempt.submission_id]
+
+    def test_runs_start_in_the_order_they_came_and_the_rest_is_told_why_it_waits(self, stage: Stage) -> None:
+        first, large, small = stage.submit(workers=1), stage.submit(workers=2), stage.submit(workers=1)
+        launch(stage.connections)
+        launch(stage.connections)
+        assert stage.run(first).status == RunStatus.launching
+        assert stage.run(large).status == stage.run(small).status == RunStatus.queued
+        assert stage.run(large).wait_reason == "needs 2 CPU slots, 1 free on host-a"
+        assert stage.run(small).wait_reason == "behind 1 earlier run"
+
+    def test_what_can_never_fit_fails_with_its_reason(self, stage: Stage) -> None:
+        run_id = stage.submit(workers=3)
+        launch(stage.connections)
+        run = stage.run(run_id)
+        assert (run.status, run.reason) == (RunStatus.failed, EndReason.never_fits)
+        assert run.detail == "it needs 3 CPU slots, all 1 known node together have 2"
+
+    def test_a_run_that_backs_off_waits_and_holds_nobody_back(self, stage: Stage) -> None:
+        failed, next_run = stage.submit(workers=2), stage.submit(workers=2)
+        stage.execute("UPDATE runs SET not_before = now() + interval '1 hour' WHERE id = :id", id=failed)
+        launch(stage.connections)
+        assert stage.run(failed).status == RunStatus.queued
+        assert stage.run(next_run).status == RunStatus.launching
+
+    def test_the_job_carries_the_code_to_claim_the_attempt_and_no_other_secret(self, stage: Stage) -> None:
+        settings = stage.settings.model_copy(update={"trainer_python": "/path with space/python"})
+        attempt = Launched(attempt_id="a" * 24, run_id="r1", number=3, submission_id="run-r1-3")
+        request = job_request(settings, attempt)
+        assert request.entrypoint == "'/path with space/python' -m trainer.main"
+        assert list(request.env_vars) == ["BASIN_LAUNCH"]
+        payload = LaunchPayload.model_validate_json(request.env_vars["BASIN_LAUNCH"])
+        assert (payload.attempt_id, payload.storage) == ("a" * 24, str(settings.storage))
+        for secret in (settings.secret.get_secret_value(), settings.database_url, settings.broker_url):
+            assert secret not in str(request)
+
+
+class TestLaunchWhileRayIsAway:
+    def test_the_run_stays_queued_and_says_so_then_starts(self, stage: Stage) -> None:
+        away = without_ray(stage)
+        run_id = stage.submit()
+        assert launch(away) == []
+        assert reconcile(away)
+        run = stage.run(run_id)
+        assert (run.status, run.wait_reason) == (RunStatus.queued, "Ray cannot be reached")
+        assert reconcile(stage.connections)
+        assert stage.run(run_id).status == RunStatus.launching
+        assert stage.run(run_id).wait_reason is None
+        away.close()
+
+    def test_a_crash_between_the_row_and_the_job_is_repaired_under_the_same_id(self, stage: Stage) -> None:
+        run_id = stage.submit()
+        with stage.ray() as ray, RayJobs(f"http://127.0.0.1:{free_port()}", "") as dead:
+            (launched,) = launch_waiting(stage.connections, dead, ray.nodes())
+        assert stage.attempt(run_id).submitted_at is None
+        assert stage.jobs() == {}
+        reconcile(stage.connections)
+        assert stage.jobs() == {}, "the submission may be on its way"
+        stage.wall_clock_moves(11)
+        reconcile(stage.connections)
+        assert list(stage.jobs()) == [launched.submission_id]
+        assert [attempt.number for attempt in stage.attempts(run_id)] == [1]
+        assert stage.attempt(run_id).submitted_at is not None
+
+    def test_a_job_that_was_submitted_by_a_process_that_died_is_noted(self, stage: Stage) -> None:
+        run_id = stage.submit()
+        launch(stage.connections)
+        stage.set_attempt(run_id, submitted_at=None)
+        reconcile(stage.connections)
+        assert stage.attempt(run_id).submitted_at is not None
+        assert len(stage.jobs()) == 1
+
+    def test_a_placement_on_a_node_that_left_is_made_anew(self, stage: Stage) -> None:
+        run_id = stage.submit()
+        with stage.ray() as ray, RayJobs(f"http://127.0.0.1:{free_port()}", "") as dead:
+            elsewhere = [replace(node, node_id="f" * 56, host="host-z") for node in ray.nodes()]
+            launch_waiting(stage.connections, dead, elsewhere)
+        stage.wall_clock_moves(11)
+        reconcile(stage.connections)
+        assert stage.end_reason(run_id, 1) is EndReason.node_lost
+        stage.wall_clock_moves(2)
+        reconcile(stage.connections)
+        (second,) = stage.attempts(run_id)[1:]
+        assert stage.until_job(second.submission_id, JobState.running)
