@@ -145,11 +145,12 @@ class Delivery:
         before = self.spool.acknowledged
         if acknowledged is None or acknowledged == before:
             return False
-        log.warning("The API holds reports up to %d, not %d: sending from there.", acknowledged, before)
         if acknowledged > before:
             self.spool.acknowledge(acknowledged)
-            return True
-        return self.spool.rewind(acknowledged)
+        elif not self.spool.rewind(acknowledged):
+            return False
+        log.warning("The API holds reports up to %d, not %d: sending from there.", acknowledged, before)
+        return True
 
     def _failed(self, sentence: str, cause: object) -> None:
         if self.is_answered:  # once per outage, not once per try

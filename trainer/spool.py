@@ -11,14 +11,15 @@ from __future__ import annotations
 import os
 import threading
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from trainer.contract.reports import MAX_REPORTS_PER_BATCH, Numbered, Writer
 
 KEEP_BYTES = 8 * 2**20
-"""A spool longer than this is emptied when all of it is acknowledged. What is kept lets the sender go back after the
-database lost its last commits."""
+"""A spool longer than this is cut: its newest half stays even if acknowledged, so that the sender can go back after
+the database lost its last commits."""
 MAX_BATCH_BYTES = 2**20
 
 
@@ -90,10 +91,24 @@ class Spool:
             if self._file < 0:
                 return
             self._acknowledged = max(self._acknowledged, min(seq, self.last))
-            if self._acknowledged == self.last and self._starts[-1] > self._keep_bytes:
-                os.ftruncate(self._file, 0)
-                self._first = self.last + 1
-                self._starts = array("q", [0])
+            if self._starts[-1] > self._keep_bytes:
+                self._cut()
+
+    def _cut(self) -> None:
+        """Drops the oldest acknowledged reports by way of a new file, so that a crash in between loses nothing."""
+        oldest_byte = self._starts[-1] - self._keep_bytes // 2
+        first = min(self._first + bisect_left(self._starts, oldest_byte), self._acknowledged + 1)
+        if first == self._first:
+            return
+        start = self._start(first)
+        kept = os.pread(self._file, self._starts[-1] - start, start)
+        temporary = self._path.with_suffix(".cut")
+        file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        os.write(file, kept)
+        temporary.replace(self._path)
+        os.close(self._file)
+        self._file, self._starts = file, array("q", (at - start for at in self._starts[first - self._first :]))
+        self._first = first
 
     def rewind(self, seq: int) -> bool:
         """The API has stored less than it acknowledged (its database lost commits): send again from `seq` + 1.
@@ -107,7 +122,7 @@ class Spool:
             return True
 
     def store_unacknowledged(self, path: Path) -> int:
-        """Writes what is not acknowledged to `path`, durably and whole or not at all; returns the count. No file if 0."""
+        """Writes what is not acknowledged to `path`, durably, whole or not at all; returns the count. No file if 0."""
         lines = self.unacknowledged()
         if lines:
             store_lines(path, lines)
