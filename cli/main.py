@@ -1,4 +1,4 @@
-"""The `basin` command: `basin up`, `basin stack ...`, `basin run ...`."""
+"""The `basin` command: `basin up`, `basin stack ...`, `basin run ...`, `basin demo`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,23 @@ import sys
 import typer
 
 from cli.failure import ExitCode, Failure
-from cli.stack_commands import stack_app, up_command
+from cli.run_commands import run_app
+from cli.stack_commands import demo_command, stack_app, up_command
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+EXIT_CODES = """Exit codes: 0 done; 1 the run or the stack failed; 2 refused input; 3 no API, or it refused the token;
+130 interrupted."""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train vision models that generalise, as a service.",
+    epilog=EXIT_CODES,
+)
 app.command("up")(up_command)
+app.command("demo")(demo_command)
 app.add_typer(stack_app, name="stack")
+app.add_typer(run_app, name="run")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.demo import demo
 from cli.stack.control import ask
 from cli.stack.home import home_from_environment
 from cli.stack.up import up
@@ -22,13 +23,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def up_command(
     slots: Annotated[
         int | None,
-        typer.Option(
-            min=1, max=4096, help="Logical CPUs of the local Ray; a worker takes one. Default: the machine's."
-        ),
+        typer.Option(min=1, max=4096, help="Logical CPUs of Ray; a worker takes one. Default: the machine's."),
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=1024, max=65535, help="Port of API and dashboard, kept. Default: a free one, kept."),
+        typer.Option(min=1024, max=65535, help="Port of API and dashboard, kept. Default: a free one."),
     ] = None,
 ) -> None:
     """Run the local stack until Ctrl-C: PostgreSQL, Valkey, Ray, Celery, API and dashboard.
@@ -36,6 +35,14 @@ def up_command(
     Its state lies in one folder, BASIN_HOME (default .basin/); a restart goes on where it was.
     """
     up(home_from_environment(), slots=slots, port=port)
+
+
+def demo_command() -> None:
+    """Train AdamW, SAM and LookSAM side by side, show a table, and serve the dashboard until Ctrl-C.
+
+    DEMO_EXIT=1 ends after the table.
+    """
+    demo()
 
 
 @stack_app.command("status")

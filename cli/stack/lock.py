@@ -16,7 +16,7 @@ CLEANING_SECONDS = 30.0
 
 
 def take_lock(path: Path) -> int:
-    """Locks the file and writes our pid into it; the open descriptor holds the lock. Raises Failure if another has it."""
+    """Locks the file and writes our pid into it; the open descriptor is the lock. Raises Failure if it is taken."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     give_up_at = time.monotonic() + CLEANING_SECONDS
     while True:

@@ -133,6 +133,7 @@ def _postgres(stack: Stack) -> Part:
         stop_seconds=15.0,
         stop_rank=2,
         death_signal=postgres.DEATH_SIGNAL,
+        shown=lambda line: not line.startswith("LOG:"),
     )
 
 
@@ -162,7 +163,7 @@ def _ray(stack: Stack, client: httpx.AsyncClient) -> Part:
 def _control_plane(stack: Stack, client: httpx.AsyncClient) -> list[Part]:
     environment = control_environment(stack)
     run, python, port = stack.home.run, sys.executable, str(stack.config.ports["api"])
-    celery = [python, "-m", "celery", "-A", "worker.app"]
+    celery = [python, "-W", "ignore:You're running the worker with superuser", "-m", "celery", "-q", "-A", "worker.app"]
     return [
         Part(
             name="migrate",
@@ -198,6 +199,8 @@ def _control_plane(stack: Stack, client: httpx.AsyncClient) -> list[Part]:
                              "--without-mingle", "--loglevel=INFO"],
             environment=environment,
             needs=("valkey", "migrate"),
+            # Every two seconds twice "Task reconcile received, succeeded".
+            shown=lambda line: "Task reconcile[" not in line or "ERROR" in line,
         ),
         Part(
             name="beat",
@@ -205,6 +208,7 @@ def _control_plane(stack: Stack, client: httpx.AsyncClient) -> list[Part]:
                              "--loglevel=INFO"],
             environment=environment,
             needs=("valkey", "migrate"),
+            shown=lambda line: "Sending due task" not in line,
             # A killed beat leaves its pid file, and the pid may have been given to another process.
             prepare=lambda: (run / "beat.pid").unlink(missing_ok=True),
         ),

@@ -124,19 +124,16 @@ def url(port: int, password: str) -> str:
 
 async def check_ready(port: int, password: str) -> None:
     """Connects, and makes the database at the first start. Raises psycopg.OperationalError while it is not ready."""
+    connection = await _connect(port, password)
     try:
-        connection = await _connect(port, password, DATABASE)
-    except psycopg.OperationalError as error:
-        if f'database "{DATABASE}" does not exist' not in str(error):
-            raise
-        connection = await _connect(port, password, "postgres")
-        async with connection:
+        found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
+        if await found.fetchone() is None:
             await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-    else:
+    finally:
         await connection.close()
 
 
-async def _connect(port: int, password: str, database: str) -> psycopg.AsyncConnection:
+async def _connect(port: int, password: str) -> psycopg.AsyncConnection:
     return await psycopg.AsyncConnection.connect(
-        host=LOOPBACK, port=port, user=USER, password=password, dbname=database, autocommit=True, connect_timeout=5
+        host=LOOPBACK, port=port, user=USER, password=password, dbname="postgres", autocommit=True, connect_timeout=5
     )

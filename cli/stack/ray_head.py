@@ -1,7 +1,7 @@
 """A Ray head on this machine: own ports, own token, own folder, on loopback only.
 
-Ray's job API runs any command it is sent, so it is never open: token authentication is set here, since `ray start` turns
-it on only where a token already exists. Never `ray stop`: it ends every Ray on the machine.
+Ray's job API runs any command it is sent, so it is never open: token authentication is set here, since `ray start`
+turns it on only where a token already exists. Never `ray stop`: it ends every Ray on the machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs all parts until Ctrl-C: starts what can start at the same time, stops in the right order, answers `basin stack`."""
+"""Runs all parts until Ctrl-C: starts together what can start together, stops in order, answers `basin stack`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Supervisor:
             self._runners[part.name] = Runner(part, home, config.stack_id, records, self._runners)
 
     async def run(self, on_ready: Callable[[float], None]) -> None:
-        """Until SIGINT or SIGTERM; `on_ready` gets the seconds the start took. Raises Failure if a part cannot start."""
+        """Until SIGINT or SIGTERM; `on_ready` gets the seconds it took. Raises Failure if a part cannot start."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._asked_to_stop)

@@ -1,0 +1,5 @@
+"""`python -m cli` is `basin`."""
+
+from cli.main import main
+
+main()

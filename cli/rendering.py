@@ -1,0 +1,76 @@
+"""Runs as a person reads them: tables, one line, a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.table import Table
+from rich.text import Text
+
+from cli.client import RunView
+
+COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "launching": "cyan"}
+
+
+def run_table(runs: Sequence[RunView]) -> Table:
+    table = Table("id", "name", "status", "step", "method", "val. top-1", "age", "user", box=None, pad_edge=False)
+    for run in runs:
+        top1 = number(run.value("validation_top1"), 2)
+        age = span((datetime.now(UTC) - run.created_at).total_seconds())
+        table.add_row(run.id, Text(run.name), status_text(run), steps(run), run.method, top1, age, Text(run.user))
+    return table
+
+
+def run_page(run: RunView, link: str) -> Table:
+    """Field and value, the empty ones left out."""
+    page = Table.grid(padding=(0, 2))
+    rows: list[tuple[str, str | Text | None]] = [
+        ("id", run.id),
+        ("name", Text(run.name)),
+        ("status", status_text(run)),
+        ("why", why(run)),
+        ("model", run.model),
+        ("method", run.method),
+        ("workers", str(run.workers)),
+        ("steps", steps(run)),
+        ("remaining", span(run.eta_seconds) if run.eta_seconds is not None and not run.is_over else None),
+        ("attempt", str(run.attempt) if run.attempt else None),
+        *((name, number(latest.value, 4)) for name, latest in sorted(run.latest.items())),
+        ("page", link),
+    ]
+    for field, value in rows:
+        if value:
+            page.add_row(Text(field, style="dim"), value)
+    return page
+
+
+def status_text(run: RunView) -> Text:
+    label = f"{run.status} (silent)" if run.silent else run.status
+    if run.status == "queued" and run.position is not None:
+        label = f"queued, place {run.position}"
+    return Text(label, style=COLOURS.get(run.status, ""))
+
+
+def why(run: RunView) -> Text | None:
+    """Why it waits, or why it ended."""
+    told = [run.wait_reason] if run.status == "queued" else [run.sentence, run.detail]
+    return Text(" ".join(part for part in told if part)) or None
+
+
+def steps(run: RunView) -> str:
+    return f"{run.step}/{run.total_steps}" if run.total_steps else str(run.step)
+
+
+def number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def span(seconds: float) -> str:
+    """A duration with its two largest units, e.g. "3 min 12 s"."""
+    whole = max(0, round(seconds))
+    for size, unit, smaller, smaller_unit in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {smaller_unit}" if rest else "")
+    return f"{whole} s"
