@@ -28,6 +28,10 @@ class Watch:
         assert answer.status_code in (200, 201), answer.text
         return str(answer.json()["id"])
 
+    def cancel(self, run_id: str) -> None:
+        answer = self._http.post(f"/runs/{run_id}/cancel")
+        assert answer.status_code in (200, 202), answer.text
+
     def run(self, run_id: str) -> dict[str, Any]:
         return self._patiently(f"/runs/{run_id}")
 
