@@ -1,0 +1,34 @@
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
+import { parseRunListSearch } from "@/features/runs/run-list-search";
+import { NotFound, PageFailure } from "./routes/failures";
+import { RunListPage } from "./routes/run-list-page";
+import { Shell } from "./shell";
+
+const root = createRootRoute({ component: Shell, notFoundComponent: NotFound, errorComponent: PageFailure });
+
+const runList = createRoute({
+  getParentRoute: () => root,
+  path: "/",
+  validateSearch: parseRunListSearch,
+  component: RunListPage,
+});
+
+// The run page brings the charts; a list alone need not wait for them.
+const run = createRoute({
+  getParentRoute: () => root,
+  path: "/runs/$runId",
+  component: lazyRouteComponent(() => import("./routes/run-page"), "RunPage"),
+});
+
+export const router = createRouter({
+  routeTree: root.addChildren([runList, run]),
+  defaultErrorComponent: PageFailure,
+  defaultPreload: "intent",
+  scrollRestoration: true,
+});
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}

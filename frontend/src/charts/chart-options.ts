@@ -1,0 +1,144 @@
+import uPlot from "uplot";
+import { formatCount, formatValue } from "@/format/number";
+import { chromeOf, dashOf, type Scheme, strokeOf } from "./palette";
+import type { Line, Marker } from "./series";
+
+const FONT = '11px "Inter Variable", system-ui, sans-serif';
+/** Charts with the same key share cursor and zoom. */
+const SYNC_KEY = "run";
+/** How near, in CSS pixels, a point must be to the cursor to be named in legend and tooltip. */
+const HOVER_REACH = 80;
+
+export interface ChartShape {
+  lines: readonly Pick<Line, "label" | "unit" | "role" | "dots">[];
+  markers: readonly Marker[];
+  scheme: Scheme;
+  logarithmic: boolean;
+  /** Draws a thin line at 0, for quantities whose sign matters. */
+  zeroLine: boolean;
+  /** The range that values of this kind can have, e.g. [0, 100] for percentages; the axis stays inside. */
+  bounds?: readonly [number, number];
+}
+
+/** All that uPlot needs besides data and size. */
+export function chartOptions(shape: ChartShape, hooks: uPlot.Hooks.Arrays): Omit<uPlot.Options, "width" | "height"> {
+  const chrome = chromeOf(shape.scheme);
+  const unit = shape.lines[0]?.unit ?? "1";
+  const axis = { stroke: chrome.axis, font: FONT, ticks: { show: false }, border: { show: false } };
+  return {
+    legend: { show: false },
+    padding: [12, 12, 0, 0],
+    cursor: {
+      sync: { key: SYNC_KEY, scales: ["x", null] },
+      drag: { x: true, y: false, dist: 6 },
+      hover: { prox: HOVER_REACH, skip: [null, undefined] },
+      points: { size: 8, width: 2, fill: (plot, index) => String(seriesStroke(plot, index)) },
+      y: false,
+    },
+    scales: {
+      x: { time: false },
+      y: { distr: shape.logarithmic ? 3 : 1, range: shape.logarithmic ? undefined : boundedRange(shape.bounds) },
+    },
+    axes: [
+      { ...axis, size: 28, gap: 6, grid: { show: false }, space: 70, values: (_, ticks) => ticks.map(formatCount) },
+      {
+        ...axis,
+        gap: 6,
+        space: 34,
+        size: axisWidth,
+        grid: { stroke: chrome.grid, width: 1 },
+        values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : formatTick(tick, unit))),
+      },
+    ],
+    series: [{}, ...shape.lines.map((line) => seriesOptions(line, shape.scheme))],
+    hooks: { ...hooks, drawAxes: [(plot) => drawGuides(plot, shape)] },
+  };
+}
+
+/** Charts that share the cursor, for resetting the zoom of all at once. */
+export function linkedPlots(): uPlot[] {
+  return uPlot.sync(SYNC_KEY).plots;
+}
+
+function seriesOptions(line: Pick<Line, "label" | "role" | "dots">, scheme: Scheme): uPlot.Series {
+  const stroke = strokeOf(line.role, scheme);
+  return {
+    label: line.label,
+    stroke,
+    width: 2,
+    dash: dashOf(line.role),
+    // A single point draws no line, so it needs its dot.
+    points: line.dots ? { show: true, size: 6, fill: stroke } : { show: showLonePoint, size: 6, fill: stroke },
+  };
+}
+
+function showLonePoint(plot: uPlot, index: number): boolean {
+  const column = plot.data[index] ?? [];
+  return Array.from(column).filter((value) => value !== null && value !== undefined).length < 2;
+}
+
+function seriesStroke(plot: uPlot, index: number): unknown {
+  const stroke = plot.series[index]?.stroke;
+  return typeof stroke === "function" ? stroke(plot, index) : stroke;
+}
+
+function boundedRange(bounds: ChartShape["bounds"]): uPlot.Scale.Range {
+  return (_plot, min, max) => {
+    if (min === null || max === null) return [0, 1];
+    const [low, high] = uPlot.rangeNum(min, max, 0.1, true);
+    if (!bounds) return [low, high];
+    return [Math.max(low ?? bounds[0], bounds[0]), Math.min(high ?? bounds[1], bounds[1])];
+  };
+}
+
+/** As wide as the longest label, at least 46 pixels so that stacked charts line up. */
+function axisWidth(plot: uPlot, labels: string[] | null): number {
+  if (!labels) return 46;
+  plot.ctx.font = FONT;
+  const widest = Math.max(...labels.map((label) => plot.ctx.measureText(label).width));
+  return Math.max(46, Math.ceil(widest) + 14);
+}
+
+function formatTick(tick: number, unit: string): string {
+  return unit === "%" ? `${Math.round(tick * 10) / 10}` : formatValue(tick);
+}
+
+function drawGuides(plot: uPlot, shape: ChartShape): void {
+  const { ctx, bbox } = plot;
+  const chrome = chromeOf(shape.scheme);
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top - 12 * uPlot.pxRatio, bbox.width, bbox.height + 12 * uPlot.pxRatio);
+  ctx.clip();
+  ctx.lineWidth = uPlot.pxRatio;
+  if (shape.zeroLine && !shape.logarithmic) {
+    const y = Math.round(plot.valToPos(0, "y", true));
+    drawLine(ctx, chrome.reference, [], [bbox.left, y], [bbox.left + bbox.width, y]);
+  }
+  const { min = 0, max = 0 } = plot.scales.x ?? {};
+  for (const marker of shape.markers.filter(({ step }) => step >= min && step <= max)) {
+    const x = Math.round(plot.valToPos(marker.step, "x", true));
+    drawLine(ctx, chrome.marker, [4, 4], [x, bbox.top], [x, bbox.top + bbox.height]);
+    ctx.fillStyle = chrome.marker;
+    ctx.font = FONT.replace("11px", `${10 * uPlot.pxRatio}px`);
+    ctx.textBaseline = "bottom";
+    ctx.textAlign = x > bbox.left + bbox.width * 0.8 ? "right" : "left";
+    ctx.fillText(marker.label, x, bbox.top - uPlot.pxRatio);
+  }
+  ctx.restore();
+}
+
+function drawLine(
+  ctx: CanvasRenderingContext2D,
+  stroke: string,
+  dash: number[],
+  from: [number, number],
+  to: [number, number],
+): void {
+  ctx.strokeStyle = stroke;
+  ctx.setLineDash(dash.map((length) => length * uPlot.pxRatio));
+  ctx.beginPath();
+  ctx.moveTo(...from);
+  ctx.lineTo(...to);
+  ctx.stroke();
+}

@@ -1,0 +1,77 @@
+import type { Role } from "./palette";
+
+/** One metric as columns; null is a value that was not finite and leaves a gap. */
+export interface Columns {
+  steps: number[];
+  values: (number | null)[];
+}
+
+/** What a chart draws: columns with a name for people and a role that decides colour and dash. */
+export interface Line extends Columns {
+  label: string;
+  unit: string;
+  role: Role;
+  /** A dot at each point: for series with few points, such as validation. */
+  dots?: boolean;
+}
+
+/** A vertical line with a word, e.g. where a new attempt resumed. */
+export interface Marker {
+  step: number;
+  label: string;
+}
+
+/** One shared step column, then a value column a line: `undefined` where a line has no point, null where it has a gap. */
+export type Aligned = [number[], ...(number | null | undefined)[][]];
+
+/**
+ * Joins lines on their steps. `from` and `to` are put into the step column even where no line has a point, so that all
+ * charts of a page show the same range and stay aligned.
+ */
+export function alignOnStep(lines: readonly Columns[], from?: number, to?: number): Aligned {
+  const all = new Set<number>();
+  if (from !== undefined) all.add(from);
+  if (to !== undefined) all.add(to);
+  for (const line of lines) for (const step of line.steps) all.add(step);
+  const steps = [...all].sort((a, b) => a - b);
+  const row = new Map(steps.map((step, index) => [step, index]));
+  const columns = lines.map((line) => {
+    const column: (number | null | undefined)[] = new Array(steps.length).fill(undefined);
+    line.steps.forEach((step, index) => {
+      column[row.get(step) as number] = line.values[index] ?? null;
+    });
+    return column;
+  });
+  return [steps, ...columns];
+}
+
+/** The newest finite value of a line with its step; null before the first. */
+export function lastPoint(line: Columns): { step: number; value: number } | null {
+  for (let index = line.values.length - 1; index >= 0; index--) {
+    const value = line.values[index];
+    const step = line.steps[index];
+    if (value !== null && value !== undefined && step !== undefined) return { step, value };
+  }
+  return null;
+}
+
+/** For a logarithmic axis: values that have no logarithm become gaps. */
+export function positiveOnly(line: Line): Line {
+  return { ...line, values: line.values.map((value) => (value !== null && value > 0 ? value : null)) };
+}
+
+/** A table of the lines: a row a step, newest first, at most `limit` rows. */
+export function tableRows(lines: readonly Columns[], limit: number): { step: number; values: (number | null)[] }[] {
+  const [steps, ...columns] = alignOnStep(lines);
+  return steps
+    .map((step, index) => ({ step, values: columns.map((column) => column[index] ?? null) }))
+    .slice(-limit)
+    .reverse();
+}
+
+/** The lines as comma-separated values, all steps in ascending order, for copying into a spreadsheet. */
+export function toCsv(lines: readonly (Columns & { label: string })[]): string {
+  const head = ["step", ...lines.map((line) => `"${line.label.replaceAll('"', '""')}"`)].join(",");
+  const rows = tableRows(lines, Number.MAX_SAFE_INTEGER).reverse();
+  return [head, ...rows.map((row) => [row.step, ...row.values.map((value) => value ?? "")].join(","))].join("\n");
+}

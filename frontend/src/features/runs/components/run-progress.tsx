@@ -1,0 +1,44 @@
+import type { RunSummary } from "@/api/types";
+import { formatDuration } from "@/format/duration";
+import { formatCount } from "@/format/number";
+import { ordinal, percentDone } from "../describe-run";
+import classes from "./run-progress.module.css";
+
+/** How far a run is: a bar with steps and time left; a place and a reason while it waits. */
+export function RunProgress({ run }: { run: RunSummary }) {
+  if (run.status === "queued") {
+    return (
+      <div className={classes.waiting}>
+        <span>{run.position ? `${ordinal(run.position)} in the queue` : "In the queue"}</span>
+        {run.wait_reason && <span className={classes.note}>{run.wait_reason}</span>}
+      </div>
+    );
+  }
+  const percent = percentDone(run);
+  return (
+    <div>
+      <div
+        role="progressbar"
+        aria-label={`Progress of ${run.name}`}
+        aria-valuemin={0}
+        aria-valuemax={100}
+        aria-valuenow={percent === null ? undefined : Math.round(percent)}
+        className={classes.track}
+        data-status={run.status}
+      >
+        <div className={classes.bar} style={{ width: `${percent ?? 0}%` }} />
+      </div>
+      <div className={classes.note}>
+        <span>{steps(run)}</span>
+        {run.eta_seconds !== null && <span>{formatDuration(Math.round(run.eta_seconds))} left</span>}
+      </div>
+    </div>
+  );
+}
+
+function steps(run: RunSummary): string {
+  if (run.step === 0 && run.status === "launching") return "starting";
+  const done = formatCount(run.step);
+  if (run.total_steps === null) return `${done} steps`;
+  return run.step >= run.total_steps ? `${done} steps` : `${done} / ${formatCount(run.total_steps)} steps`;
+}

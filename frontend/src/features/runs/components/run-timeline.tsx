@@ -1,0 +1,53 @@
+import { Button } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { describeError } from "@/api/client";
+import type { TimelineEvent } from "@/api/types";
+import { Panel } from "@/components/panel";
+import { Failure, Loading } from "@/components/state-messages";
+import { formatInstant } from "@/format/duration";
+import { runEventsQuery } from "../api/runs";
+import classes from "./run-timeline.module.css";
+
+const SHOWN_AT_FIRST = 12;
+
+/** What happened to the run, newest first. */
+export function RunTimeline({ runId }: { runId: string }) {
+  const events = useQuery(runEventsQuery(runId));
+  const [showsAll, setShowsAll] = useState(false);
+  const items = (events.data?.items ?? []).toReversed();
+  const shown = showsAll ? items : items.slice(0, SHOWN_AT_FIRST);
+  return (
+    <Panel title="Timeline" collapsible>
+      {events.isPending && <Loading label="Loading the timeline" />}
+      {events.isError && !events.data && <Failure {...describeError(events.error)} onRetry={() => events.refetch()} />}
+      <ol className={classes.list}>
+        {shown.map((event) => (
+          <TimelineRow key={event.id} event={event} />
+        ))}
+      </ol>
+      {items.length > shown.length && (
+        <Button variant="subtle" color="gray" size="compact-sm" onClick={() => setShowsAll(true)}>
+          Show {items.length - shown.length} earlier
+        </Button>
+      )}
+    </Panel>
+  );
+}
+
+function TimelineRow({ event }: { event: TimelineEvent }) {
+  const time = new Date(event.at).toLocaleTimeString(undefined, { timeStyle: "medium" });
+  return (
+    <li className={classes.row} data-kind={event.kind} data-to={String(event.data.to ?? "")}>
+      <span className={classes.dot} aria-hidden="true" />
+      <div className={classes.text}>{event.text}</div>
+      <div className={classes.meta}>
+        <time dateTime={event.at} title={formatInstant(event.at)}>
+          {time}
+        </time>
+        <span>{event.actor.replace(/^user:/, "")}</span>
+        {event.attempt !== null && <span>attempt {event.attempt}</span>}
+      </div>
+    </li>
+  );
+}

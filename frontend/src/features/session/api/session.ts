@@ -1,0 +1,30 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { api, unwrap } from "@/api/client";
+import { keys } from "@/api/keys";
+import { rememberSignIn } from "../signed-in-before";
+
+/** Trades a token for the session cookie. */
+export function useSignIn() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (token: string) =>
+      unwrap(api.POST("/api/v1/session", { headers: { Authorization: `Bearer ${token}` } })),
+    onSuccess: (me) => {
+      rememberSignIn(true);
+      client.setQueryData(keys.me, me);
+    },
+  });
+}
+
+/** Ends the session and forgets everything that was read in it. */
+export function useSignOut() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: () => unwrap(api.DELETE("/api/v1/session")),
+    onSuccess: () => {
+      rememberSignIn(false);
+      client.setQueryData(keys.me, null);
+      client.removeQueries({ predicate: (query) => query.queryKey[0] !== keys.me[0] });
+    },
+  });
+}

@@ -1,0 +1,115 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { type Connection, type ConnectionOptions, keepConnected, retryDelay } from "./connection";
+
+/** Stands in for the browser's EventSource, which Node lacks; the test plays the server. */
+class ScriptedSource {
+  onopen: (() => void) | null = null;
+  onerror: (() => void) | null = null;
+  closed = false;
+  listeners = new Map<string, (event: { data: string }) => void>();
+  addEventListener(name: string, listener: (event: { data: string }) => void) {
+    this.listeners.set(name, listener);
+  }
+  close() {
+    this.closed = true;
+  }
+}
+
+let sources: ScriptedSource[];
+let said: string[];
+let connection: Connection | undefined;
+
+function connect(overrides: Partial<ConnectionOptions> = {}): ScriptedSource {
+  connection = keepConnected({
+    url: "/api/v1/stream?topics=runs",
+    events: ["run"],
+    onEvent: (name, data) => said.push(`${name} ${data}`),
+    onState: (state) => said.push(`state ${state}`),
+    onFailure: () => said.push("failed"),
+    open: () => {
+      const source = new ScriptedSource();
+      sources.push(source);
+      return source as unknown as EventSource;
+    },
+    ...overrides,
+  });
+  return newest();
+}
+
+function newest(): ScriptedSource {
+  return sources.at(-1) as ScriptedSource;
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  sources = [];
+  said = [];
+});
+afterEach(() => {
+  connection?.close();
+  vi.useRealTimers();
+});
+
+describe("keepConnected", () => {
+  test("hands on the events it was asked for", () => {
+    const source = connect();
+    source.onopen?.();
+    source.listeners.get("run")?.({ data: "{}" });
+    expect(said).toEqual(["state open", "run {}"]);
+  });
+
+  test("opens again after a failure", () => {
+    connect().onopen?.();
+    newest().onerror?.();
+    vi.advanceTimersByTime(500);
+    expect(sources).toHaveLength(2);
+    expect(sources[0]?.closed).toBe(true);
+    newest().onopen?.();
+    expect(said).toEqual(["state open", "failed", "state open"]);
+  });
+
+  test("does not say lost for the ordinary end of a stream", () => {
+    connect().onopen?.();
+    vi.advanceTimersByTime(600_000);
+    newest().onerror?.();
+    vi.advanceTimersByTime(500);
+    newest().onopen?.();
+    vi.advanceTimersByTime(60_000);
+    expect(said).not.toContain("state lost");
+  });
+
+  test("says lost once while the server stays away, and open when it is back", () => {
+    connect().onopen?.();
+    for (let tries = 0; tries < 6; tries++) {
+      newest().onerror?.();
+      vi.advanceTimersByTime(15_000);
+    }
+    expect(said.filter((line) => line === "state lost")).toHaveLength(1);
+    newest().onopen?.();
+    expect(said.at(-1)).toBe("state open");
+  });
+
+  test("retryNow does not wait for the back-off and never makes a second stream", () => {
+    connect().onerror?.();
+    connection?.retryNow();
+    connection?.retryNow();
+    expect(sources).toHaveLength(2);
+    vi.advanceTimersByTime(60_000);
+    expect(sources).toHaveLength(2);
+  });
+
+  test("stays closed once closed", () => {
+    connect().onerror?.();
+    connection?.close();
+    vi.advanceTimersByTime(60_000);
+    expect(sources).toHaveLength(1);
+  });
+});
+
+describe("retryDelay", () => {
+  test("doubles up to fifteen seconds", () => {
+    const longest = [1, 2, 3, 10].map((failures) => retryDelay(failures, () => 1));
+    expect(longest).toEqual([500, 1000, 2000, 15_000]);
+  });
+  test("is spread over the upper half", () => expect(retryDelay(1, () => 0)).toBe(250));
+});

@@ -1,0 +1,22 @@
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vitest/config";
+
+/** Where `npm run dev` sends API requests: the address that `basin up` prints. */
+const api = process.env.BASIN_API_URL ?? "http://127.0.0.1:8000";
+
+export default defineConfig({
+  plugins: [react()],
+  resolve: { alias: { "@": new URL("./src", import.meta.url).pathname } },
+  server: { host: "127.0.0.1", proxy: { "/api": { target: api, changeOrigin: true } } },
+  build: {
+    target: ["chrome123", "firefox120", "safari17.5"],
+    // Fonts inlined as data: URIs would be refused by the Content-Security-Policy.
+    assetsInlineLimit: 0,
+    chunkSizeWarningLimit: 700,
+    // Mantine, React and the router are one vendor file that stays cached when only our code changes.
+    rolldownOptions: {
+      output: { codeSplitting: { groups: [{ name: "vendor", test: /node_modules\/(?!uplot|yaml)/ }] } },
+    },
+  },
+  test: { environment: "node", include: ["src/**/*.test.ts"] },
+});
