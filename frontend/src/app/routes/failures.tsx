@@ -14,6 +14,20 @@ export function NotFound() {
   );
 }
 
+/** For a thing the API does not have, or not for this person. */
+export function MissingRun({ detail }: { detail: string }) {
+  return (
+    <Empty title="No such run">
+      <Text c="dimmed" ta="center">
+        {detail}
+      </Text>
+      <Anchor component={Link} to="/">
+        Go to the runs
+      </Anchor>
+    </Empty>
+  );
+}
+
 export function PageFailure({ error, reset }: ErrorComponentProps) {
   return <Failure {...describeError(error)} onRetry={reset} />;
 }

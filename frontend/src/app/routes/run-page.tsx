@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
-import { describeError } from "@/api/client";
+import { ApiError, describeError } from "@/api/client";
 import { Failure, Loading } from "@/components/state-messages";
 import { LogPanel } from "@/features/logs/components/log-panel";
 import { RunCharts } from "@/features/metrics/components/run-charts";
@@ -12,6 +12,7 @@ import { RunSpec } from "@/features/runs/components/run-spec";
 import { RunTimeline } from "@/features/runs/components/run-timeline";
 import { isLive } from "@/features/runs/describe-run";
 import { useTopic } from "@/live/live-provider";
+import { MissingRun } from "./failures";
 import classes from "./pages.module.css";
 import { usePageTitle } from "./use-page-title";
 
@@ -24,6 +25,7 @@ export function RunPage() {
   const { data: run, error, isPending, refetch } = useQuery(runQuery(runId));
   usePageTitle(run?.name ?? "Run");
   if (isPending) return <Loading label="Loading the run" />;
+  if (error instanceof ApiError && error.status === 404) return <MissingRun detail={error.detail} />;
   if (!run) return <Failure {...describeError(error)} onRetry={() => refetch()} />;
 
   const live = isLive(run);

@@ -24,6 +24,9 @@ export function RunCharts({ runId, method, attempts, live }: RunChartsProps) {
   const markers = useMemo(() => restartMarkers(attempts), [attempts]);
   if (metrics.isPending) return <Loading label="Loading the metrics" />;
   if (!metrics.data) return <Failure {...describeError(metrics.error)} onRetry={() => metrics.refetch()} />;
+  if (metrics.data.series.every(({ steps }) => steps.length === 0)) {
+    return <p className={classes.none}>{live ? "Charts appear with the first steps." : "This run has no metrics."}</p>;
+  }
   return SECTIONS.map(({ title, charts }) => (
     <ChartGrid key={title} title={title} charts={charts} {...{ columns: metrics.data, markers, method, live }} />
   ));

@@ -16,18 +16,18 @@ export function RunHeader({ run }: { run: Run }) {
   const now = useNow(isLive(run));
   const duration = secondsBetween(run.started_at, run.ended_at, now);
   const { validation_top1: top1, gradient_evaluations: evaluations } = run.latest;
-  const facts: [string, string, string?][] = [
+  const facts: (readonly [string, string, string?] | undefined | false)[] = [
     ["Method", methodLabel(run), methodDetail(run)],
     ["Model", run.model],
     ["Workers", `${run.workers}${run.gpus_per_worker > 0 ? " GPU" : " CPU"}`],
-    [
+    top1 && [
       "Validation top-1",
-      formatValue(top1?.value, "%"),
-      top1 && `best ${formatValue(top1.best, "%")} at ${formatCount(top1.best_step)}`,
+      formatValue(top1.value, "%"),
+      `best ${formatValue(top1.best, "%")} at step ${formatCount(top1.best_step)}`,
     ],
-    ["Gradient evaluations", formatCount(evaluations?.value)],
-    ["Duration", duration === null ? "not started" : formatDuration(Math.floor(duration))],
-    ["Attempt", run.attempt === null ? "none yet" : String(run.attempt)],
+    evaluations && ["Gradient evaluations", formatCount(evaluations.value)],
+    duration !== null && ["Duration", formatDuration(Math.floor(duration))],
+    run.attempt !== null && ["Attempt", String(run.attempt)],
     ["Owner", run.user],
     ["Submitted", formatAgo(run.created_at, now), formatInstant(run.created_at)],
   ];
@@ -45,15 +45,17 @@ export function RunHeader({ run }: { run: Run }) {
         <div className={classes.actions}>{isLive(run) && <CancelRun run={run} />}</div>
       </div>
       <dl className={classes.facts}>
-        {facts.map(([term, value, note]) => (
-          <div key={term}>
-            <dt>{term}</dt>
-            <dd>
-              {value}
-              {note && <span className={classes.note}>{note}</span>}
-            </dd>
-          </div>
-        ))}
+        {facts
+          .filter((fact) => fact !== undefined && fact !== false)
+          .map(([term, value, note]) => (
+            <div key={term}>
+              <dt>{term}</dt>
+              <dd>
+                {value}
+                {note && <span className={classes.note}>{note}</span>}
+              </dd>
+            </div>
+          ))}
       </dl>
       <RunProgress run={run} />
     </header>
