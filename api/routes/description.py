@@ -53,5 +53,6 @@ def _errors_are_problems(document: dict[str, Any]) -> None:
         for operation in path.values():
             for response in operation["responses"].values():
                 content = response.get("content", {})
-                if content.get("application/json", {}).get("schema", {}).get("$ref") == reference:
-                    content["application/problem+json"] = content.pop("application/json")
+                for media_type in list(content):
+                    if content[media_type].get("schema", {}).get("$ref") == reference:
+                        content["application/problem+json"] = content.pop(media_type)

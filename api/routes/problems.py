@@ -64,7 +64,8 @@ def request_problems(errors: Any) -> list[SpecProblem]:
             rest = []
         root = place
         if place == "body":
-            root, rest = ("spec", rest[1:]) if rest[:1] == ["spec"] else ("", rest)
+            in_spec = rest[:1] == ["spec"] and (len(rest) > 1 or item["type"] != "missing")
+            root, rest = ("spec", rest[1:]) if in_spec else ("", rest)
         elif place == "header":
             root, rest = "", [str(part).title() for part in rest]
         by_root.setdefault(root, []).append({**item, "loc": tuple(rest)})
@@ -77,11 +78,12 @@ def _http_exception(request: Request, error: Exception) -> JSONResponse:
     detail = error.detail
     if status == HTTPStatus.NOT_FOUND and detail == status.phrase:
         detail = f"there is nothing at {request.url.path[:200]}"
+    headers = dict(error.headers or {})
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "")
-        detail = f"{request.method} is not possible here" + (f": use {allowed}" if allowed else "")
+        allowed = headers.setdefault("Allow", "GET, HEAD")  # The dashboard's files leave it out.
+        detail = f"{request.method} is not possible here: use {allowed}"
     slug = status.phrase.lower().replace(" ", "-")
-    return _response(status, slug, status.phrase, detail, [], headers=dict(error.headers or {}))
+    return _response(status, slug, status.phrase, detail, [], headers=headers)
 
 
 def _unstorable(_: Request, error: Exception) -> JSONResponse:

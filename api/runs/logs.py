@@ -49,8 +49,11 @@ def _text(folder: Path, attempt: Attempt, source: str) -> tuple[str, bool]:
     """The text, and whether it was cut at its beginning."""
     if source == RAY:
         return attempt.log_tail or "", False
-    # A trainer writes this folder; a link in it must not lead the API to other files.
-    descriptor = os.open(folder / f"{source}.log", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        # A trainer writes this folder; a link in it must not lead the API to other files.
+        descriptor = os.open(folder / f"{source}.log", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise NotFound(f"the log {source!r} cannot be read: {error.strerror}") from error
     with os.fdopen(descriptor, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         start = max(0, size - MAX_BYTES)

@@ -103,7 +103,7 @@ def api(settings: Settings, engine: Engine) -> Iterator[Api]:
         yield api
 
 
-class serving:  # noqa: N801 - reads as what it does: `with serving(settings, engine) as api`
+class serving:
     """The API under uvicorn in a thread, on a free port, with real sockets."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:

@@ -35,7 +35,7 @@ SPEC: dict[str, Any] = {
 
 
 def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def person(name: str) -> dict[str, str]:
@@ -126,7 +126,9 @@ class Api:
     def count(self, table: str, **where: Any) -> int:
         conditions = " AND ".join(f"{column} = :{column}" for column in where) or "true"
         with self.engine.connect() as connection:
-            number: int = connection.execute(text(f"SELECT count(*) FROM {table} WHERE {conditions}"), where).scalar_one()
+            number: int = connection.execute(
+                text(f"SELECT count(*) FROM {table} WHERE {conditions}"), where
+            ).scalar_one()
         return number
 
 
