@@ -51,6 +51,11 @@ class Assignment:
         """Checkpoints to resume from, newest first; their paths are relative to the storage root."""
         return [self.storage / point.path for point in self.claim.resume]
 
+    @property
+    def deliver_seconds(self) -> float:
+        """How long rank 0 tries to deliver its last reports before it stores them; the driver tries twice as long."""
+        return self.timeout("deliver", 10.0)
+
     def timeout(self, name: str, default: float) -> float:
-        """Seconds; `name` is "join" or "hang"."""
+        """Seconds; `name` is "join", "hang" or "deliver"."""
         return self.claim.timeouts.get(name, default)

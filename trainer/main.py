@@ -35,10 +35,8 @@ LAUNCH_VARIABLE = "BASIN_LAUNCH"
 CLAIM_SECONDS = 900.0
 """How long an API that does not answer is waited for: an outage of ours must not cost the run its place."""
 MAX_BACK_OFF_SECONDS = 5.0
-CLOSE_SECONDS = 20.0
-"""For the last reports to be delivered; then they are stored."""
-TERMINATED_CLOSE_SECONDS = 0.5
-"""The same after SIGTERM, when Ray is about to kill."""
+TERMINATED_DELIVER_SECONDS = 0.5
+"""For the last reports after SIGTERM, when Ray is about to kill."""
 OK, FAILED, MISUSED = 0, 1, 2
 TAKEN = 409
 PROOF_FILE = ".basin-storage"
@@ -141,7 +139,7 @@ def _run_group(
 def _report(end: RankEnd, assignment: Assignment, reporter: DriverReporter, terminated: threading.Event) -> int:
     """The last words: rank 0's reports first, if it left any, then how the attempt ended."""
     log.info("The attempt ended: %s. %s", end.reason, end.detail)
-    patience_seconds = TERMINATED_CLOSE_SECONDS if terminated.is_set() else CLOSE_SECONDS
+    patience_seconds = TERMINATED_DELIVER_SECONDS if terminated.is_set() else 2 * assignment.deliver_seconds
     if end.reason is EndReason.superseded:
         assignment.spool_path(Writer.rank0).unlink(missing_ok=True)
         reporter.close(patience_seconds=0.0)

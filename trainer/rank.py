@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 RANK_EXTRA_SECONDS = 30.0
 """A rank's own timeouts are longer by this than the driver's, which can name the rank that holds up the others."""
-CLOSE_SECONDS = 10.0
-"""How long rank 0 tries at its end to deliver its reports before it stores them."""
 LISTEN_BACKLOG = 4096
 
 
@@ -83,7 +81,7 @@ class RankProcess:
                 is_echo=self._beats.is_waiting or self._phase is Phase.joining,
             )  # fmt: skip
         finally:
-            self.close_reports(CLOSE_SECONDS)
+            self.close_reports(self._assignment.deliver_seconds)
             self._phase = Phase.done
 
     def _train(self, meeting: Meeting) -> RankEnd:

@@ -56,7 +56,7 @@ class RankZeroReporter:
         self._reported: tuple[int, int, float] | None = None
         self._reported_first_step = False
         self._reported_at = float("-inf")  # monotonic
-        self._pace: deque[tuple[float, int]] = deque()  # (monotonic, step) of the last ETA_WINDOW_SECONDS
+        self._pace = Pace()
         self._delivery.start()
 
     @property
@@ -126,7 +126,7 @@ class RankZeroReporter:
 
     def _add_progress(self, latest: tuple[int, int, float]) -> None:
         step, total_steps, epoch = latest
-        eta_seconds, first_step_at = self._eta_seconds(step, total_steps), self._first_step_at
+        eta_seconds, first_step_at = self._pace.eta_seconds(step, total_steps, time.monotonic()), self._first_step_at
         self._delivery.add(
             lambda seq: ProgressReport(
                 seq=seq, at=now(), step=step, total_steps=total_steps, epoch=epoch, eta_seconds=eta_seconds,
@@ -136,15 +136,22 @@ class RankZeroReporter:
         self._reported, self._reported_at = latest, time.monotonic()
         self._reported_first_step = self._first_step_at is not None
 
-    def _eta_seconds(self, step: int, total_steps: int) -> float | None:
-        """From the pace of the last minute; None before two readings with a step between them."""
-        self._pace.append((time.monotonic(), step))
-        while self._pace[-1][0] - self._pace[0][0] > ETA_WINDOW_SECONDS and len(self._pace) > 2:
-            self._pace.popleft()
-        (then, then_step), (latest, latest_step) = self._pace[0], self._pace[-1]
-        if latest_step <= then_step:
+
+class Pace:
+    """Estimates the remaining time from the steps of the last minute, validation and checkpoints included."""
+
+    def __init__(self) -> None:
+        self._readings: deque[tuple[float, int]] = deque()
+
+    def eta_seconds(self, step: int, total_steps: int, at: float) -> float | None:
+        """None before two readings with a step between them. `at` is a monotonic clock's, in seconds."""
+        self._readings.append((at, step))
+        while at - self._readings[0][0] > ETA_WINDOW_SECONDS and len(self._readings) > 2:
+            self._readings.popleft()
+        then, then_step = self._readings[0]
+        if step <= then_step:
             return None
-        return max(0, total_steps - step) * (latest - then) / (latest_step - then_step)
+        return max(0, total_steps - step) * (at - then) / (step - then_step)
 
 
 class DriverReporter:

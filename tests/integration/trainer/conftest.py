@@ -43,15 +43,22 @@ def ray_head() -> Iterator[RayHead]:
         )  # fmt: skip
     try:
         _wait_until_up(port, head, folder / "head.log")
-        yield RayHead(address=f"127.0.0.1:{port}", environment=environment)
+        address = f"127.0.0.1:{port}"
+        yield RayHead(address=address, environment=environment, node_id=_node_id(address, environment))
     finally:
         os.killpg(head.pid, signal.SIGTERM)
         try:
-            head.wait(20)
+            head.wait(5)
         except subprocess.TimeoutExpired:
             os.killpg(head.pid, signal.SIGKILL)
             head.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _node_id(address: str, environment: dict[str, str]) -> str:
+    program = f"import ray; ray.init({address!r}, logging_level='error'); print(ray.nodes()[0]['NodeID'])"
+    asked = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
+    return asked.stdout.split()[-1]
 
 
 def free_ports(count: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ MODEL = {"name": "vit_tiny_patch16_224", "arguments": {"patch_size": 4, "embed_d
 class RayHead:
     address: str
     environment: dict[str, str]
+    node_id: str
 
 
 def digits_spec(**changes: Any) -> dict[str, Any]:
@@ -51,8 +53,8 @@ class Trainer:
         return self.process.wait(timeout_seconds)
 
     def log(self, process: str) -> str:
-        path = self.folder / "storage/runs/r1/attempts/1/log" / f"{process}.log"
-        return path.read_text() if path.exists() else ""
+        found = list((self.folder / "storage").glob(f"runs/r1/attempts/*/log/{process}.log"))
+        return found[0].read_text() if found else ""
 
     def all_logs(self) -> str:
         return "\n".join([self.output.read_text(), *(self.log(name) for name in ("driver", "rank-0", "rank-1"))])
@@ -95,9 +97,13 @@ def claim_of(folder: Path, spec: dict[str, Any], **changes: Any) -> Claim:
 
 
 @contextmanager
-def running(head: RayHead, folder: Path, spec: dict[str, Any], **claim: Any) -> Iterator[Trainer]:
-    """A driver on `spec`; killed at the end if it still runs, and Ray then ends its ranks."""
+def running(
+    head: RayHead, folder: Path, spec: dict[str, Any], *, keep: Path | None = None, **claim: Any
+) -> Iterator[Trainer]:
+    """A driver on `spec`; killed at the end if it still runs: Ray then ends its ranks. `keep`: earlier checkpoints."""
     (folder / "storage").mkdir()
+    if keep is not None:
+        shutil.copytree(keep, folder / "storage/runs/r1/checkpoints")
     (folder / "storage/.basin-storage").write_text("the-proof\n")
     output = folder / "output.log"
     with ReportServer(claim_of(folder, spec, **claim)) as server, output.open("wb") as sink:

@@ -17,7 +17,7 @@ from trainer.contract.reports import MAX_DETAIL, Writer
 from trainer.environment import environment
 from trainer.errors import TrainerError
 from trainer.listener import Listener
-from trainer.reporter import DriverReporter, RankZeroReporter
+from trainer.reporter import DriverReporter, Pace, RankZeroReporter
 from trainer.spool import read_lines
 
 
@@ -80,16 +80,15 @@ def test_an_outage_does_not_pile_up_progress(server: ReportServer, tmp_path: Pat
     assert len(server.of(Writer.rank0, "progress")) <= 3
 
 
-def test_the_remaining_time_follows_the_pace(server: ReportServer, tmp_path: Path) -> None:
-    reporter = rank_zero(assignment_of(server, tmp_path, lease_interval_seconds=0.05))
-    reporter.progress(0, 1000, 0.0)
-    reporter.first_step()
-    for step in range(1, 41):
-        reporter.progress(step, 1000, 0.0)
-        time.sleep(0.01)
-    reporter.close(patience_seconds=5)
-    last = server.of(Writer.rank0, "progress")[-1]
-    assert last.eta_seconds == pytest.approx(960 * 0.011, rel=0.9)
+def test_the_remaining_time_follows_the_pace_of_the_last_minute() -> None:
+    pace = Pace()
+    assert pace.eta_seconds(1, 1000, at=0.0) is None
+    assert pace.eta_seconds(1, 1000, at=1.0) is None
+    assert pace.eta_seconds(11, 1000, at=10.0) == 989
+    for second in range(11, 200):  # ten steps a second from here
+        eta_seconds = pace.eta_seconds(11 + 10 * (second - 10), 3000, at=float(second))
+    assert eta_seconds == pytest.approx((3000 - 1901) / 10)
+    assert pace.eta_seconds(3000, 3000, at=300.0) == 0
 
 
 def test_a_checkpoint_carries_the_reports_only_this_node_has(
