@@ -15,6 +15,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import ValidationError
 
@@ -62,7 +63,9 @@ def main() -> int:
         claiming = beside.submit(claim, api, payload, terminated)
         connected = _connect_to_ray()  # takes a second, which the claim does not have to wait for
         signal.signal(signal.SIGTERM, lambda *_: terminated.set())  # Ray sets its own
-        return _follow(claiming, connected, payload, terminated)
+        status = _follow(claiming, connected, payload, terminated)
+    _disconnect_from_ray()
+    return status
 
 
 def claim(api: ApiClient, payload: LaunchPayload, terminated: threading.Event) -> Claim:
@@ -76,6 +79,8 @@ def claim(api: ApiClient, payload: LaunchPayload, terminated: threading.Event) -
             if terminated.is_set() or time.monotonic() > deadline:
                 raise
             log.warning("The attempt could not be claimed yet: %s", error)
+        finally:
+            api.close()
         terminated.wait(pause_seconds)
         pause_seconds = min(MAX_BACK_OFF_SECONDS, 2 * pause_seconds)
 
@@ -165,10 +170,24 @@ def _connect_to_ray() -> Exception | None:
     return None
 
 
+def _disconnect_from_ray() -> None:
+    from trainer.worker_group import disconnect
+
+    disconnect()
+
+
 def _say(sentence: str, status: int = MISUSED) -> int:
     print(sentence, file=sys.stderr)
     return status
 
 
+def _leave(status: int) -> NoReturn:
+    """Ends the process without the interpreter's clean-up, a second in which Ray would hold the run's slots."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

@@ -100,7 +100,11 @@ class WorkerGroup:
         address = LOOPBACK if is_one_node else self.places[0].address
         port = 0
         if self.size > 1:
-            port = ray.get(self._actors[0].listen.remote(address), timeout=ANSWER_SECONDS)
+            try:
+                port = ray.get(self._actors[0].listen.remote(address), timeout=ANSWER_SECONDS)
+            except RayError as error:
+                end = self._why(0, error)
+                raise TrainerError(end.reason, end.detail) from error
         meeting = Meeting(
             size=self.size, address=address, port=port, is_one_node=is_one_node,
             join_timeout_seconds=self.join_timeout_seconds, hang_timeout_seconds=self.hang_timeout_seconds,

@@ -177,8 +177,8 @@ def test_the_ranks_die_with_their_driver(ray_head: RayHead, tmp_path: Path) -> N
         trainer.until_trained(5)
         signal_process(trainer.process_of(1), signal.SIGSTOP)
         trainer.process.kill()
-        for rank in (0, 1):
-            trainer.until(lambda rank=rank: not is_alive(trainer.process_of(rank)), f"rank {rank} to end", 15)
+        ranks = [trainer.process_of(rank) for rank in (0, 1)]
+        trainer.until(lambda: not any(is_alive(rank) for rank in ranks), "the ranks to end", 15)
 
 
 def test_an_attempt_that_another_process_holds_is_left_alone(ray_head: RayHead, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_workers_that_find_no_place_are_named(ray_head: RayHead, tmp_path: Path)
 @pytest.mark.parametrize("node", ["own", "unknown"])
 def test_the_placement_of_admission_is_kept(ray_head: RayHead, tmp_path: Path, node: str) -> None:
     node_id = ray_head.node_id if node == "own" else "f" * 56
-    claim = {"placement": {node_id: 2}, "timeouts": {"join": 20 if node == "own" else 3, "hang": 60}}
-    with running(ray_head, tmp_path, digits_spec(steps=2), **claim) as trainer:
+    timeouts = {"join": 60 if node == "own" else 3, "hang": 60}
+    with running(ray_head, tmp_path, digits_spec(steps=2), placement={node_id: 2}, timeouts=timeouts) as trainer:
         trainer.wait(60)
         assert trainer.end()[0] is (EndReason.completed if node == "own" else EndReason.node_lost)

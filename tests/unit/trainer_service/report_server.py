@@ -49,7 +49,7 @@ class ReportServer:
         self.requests = 0
         self.lock = threading.RLock()
         self._address = ("127.0.0.1", 0)
-        self._server: ThreadingHTTPServer | None = None
+        self._server: _Server | None = None
 
     def __enter__(self) -> ReportServer:
         self.up()

@@ -135,11 +135,12 @@ def test_a_superseded_attempt_ends_before_it_saves(
     server.superseded = True
     reporter.metrics(1, {"train_loss": 1.0})
     until(lambda: reporter.superseded)
-    for tell in (
+    tellings: list[Callable[[], None]] = [
         lambda: reporter.progress(1, 10, 0.1),
         lambda: reporter.metrics(2, {}),
         lambda: reporter.before_checkpoint(2, tmp_path),
-    ):
+    ]
+    for tell in tellings:
         with pytest.raises(TrainerError) as caught:
             tell()
         assert caught.value.reason is EndReason.superseded
