@@ -45,6 +45,9 @@ class World:
     def is_first(self) -> bool:
         return self.rank == 0
 
+    def passed(self) -> None:
+        """One micro-batch or validation batch is through; whoever watches over the ranks may count it."""
+
     def sum_(self, tensor: Tensor) -> Tensor:
         """Sums in place over all ranks; every rank gets the same bits."""
         if self.group is not None:
@@ -59,7 +62,7 @@ class World:
 
 
 def join(
-    *, rank: int, size: int, device: torch.device, store: dist.Store | None = None,
+    *, rank: int, size: int, device: torch.device, store: dist.distributed_c10d.Store | None = None,
     join_timeout_seconds: float = JOIN_TIMEOUT_SECONDS, hang_timeout_seconds: float = HANG_TIMEOUT_SECONDS,
 ) -> World:  # fmt: skip
     """Joins the process group: nccl on a GPU, gloo on a CPU; through `store`, or as torchrun's variables say.

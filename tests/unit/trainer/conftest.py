@@ -1,4 +1,4 @@
-"""Small worlds for the trainer's tests: specs that train in under a second, a listener that records, a bare objective."""
+"""Small worlds for the trainer's tests: specs that train in a second, a listener that records, a bare objective."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +16,10 @@ from trainer.contract.spec import TrainingSpec
 from trainer.listener import Outcome, Silence
 from trainer.parallel import World
 from trainer.step import Evaluated, MethodState, Step, Tensors, choose_step
+
+# No deadline: the first example pays for imports, and the machine may be busy. A test never asserts a time.
+hypothesis.settings.register_profile("trainer", deadline=None, max_examples=50)
+hypothesis.settings.load_profile("trainer")
 
 SMALL: dict[str, Any] = {
     "model": {
@@ -32,6 +37,7 @@ SMALL: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def _leave_torch_as_it_was():
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)  # several would wait for each other on a busy machine, for tensors this small
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)

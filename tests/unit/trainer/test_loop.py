@@ -185,14 +185,12 @@ class TestResume:
         assert same_bits(whole.weights, again.weights)
 
     def test_the_number_of_threads_is_kept(self, run, small_spec):
-        before = torch.get_num_threads()
         torch.set_num_threads(2)
-        whole = run(small_spec())
+        whole = run(small_spec(steps=1))
         assert whole.saved().threads == 2
         torch.set_num_threads(1)
-        run(small_spec(), resume=[whole.folder / "checkpoints" / "step-00000012"])
+        run(small_spec(steps=1), resume=[whole.folder / "checkpoints" / "step-00000001"])
         assert torch.get_num_threads() == 2
-        torch.set_num_threads(before)
 
 
 class TestWhatIsTold:
@@ -289,7 +287,8 @@ class TestEnds:
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
 def test_every_precision_learns(run, small_spec, precision):
     spec = small_spec(
-        precision=precision, method={"name": "looksam"}, steps=150, optimizer={"name": "adamw", "lr": 0.01}
-    )
+        precision=precision, method={"name": "looksam"}, steps=60, optimizer={"name": "adamw", "lr": 0.01},
+        logging={"every_steps": 60}, evaluation={"every_epochs": 60},
+    )  # fmt: skip
     points = run(spec).recorder.points
-    assert points[150]["train_loss"] < 0.5 * points[1]["train_loss"]
+    assert points[60]["train_loss"] < 0.7 * points[1]["train_loss"]

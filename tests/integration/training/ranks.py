@@ -1,0 +1,87 @@
+"""One rank of two, as a process: `python ranks.py RANK FOLDER` runs what FOLDER/work.json lists, in order.
+
+A program of its own, not a function sent to a child, so that it needs nothing of the tests' import paths.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from trainer import data
+from trainer.contract.spec import TrainingSpec
+from trainer.errors import TrainerError
+from trainer.listener import Silence
+from trainer.loop import train
+from trainer.optimizer import GuardedOptimizer
+from trainer.parallel import World, join, leave
+
+
+class Points(Silence):
+    def __init__(self) -> None:
+        self.of: dict[int, dict[str, float]] = {}
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        self.of[step] = values
+
+
+def perform(item: dict[str, Any], world: World, folder: Path) -> dict[str, Any]:
+    spec = TrainingSpec.model_validate(item["spec"])
+    listener = Points()
+    weights: list[torch.Tensor] = []
+    build = GuardedOptimizer.__init__
+
+    def remember(self: GuardedOptimizer, spec: Any, parameters: Any) -> None:
+        weights.extend(parameters)
+        build(self, spec, parameters)
+
+    GuardedOptimizer.__init__ = remember  # type: ignore[method-assign]
+    load = data.load
+    if "poison" in item:  # one training image that makes the loss NaN, wherever it turns up
+        data.load = lambda *arguments: poisoned(load(*arguments), item["poison"])
+    asked = iter(range(10**6))
+    stop = (lambda: next(asked) == item["stop_at"]) if "stop_at" in item else None
+    if world.rank and stop:
+        stop = lambda: True  # noqa: E731 - only rank 0's wish counts
+    answer: dict[str, Any] = {}
+    try:
+        outcome = train(
+            spec,
+            world,
+            folder=folder,
+            listener=listener,
+            stop=stop,
+            resume=[Path(path) for path in item.get("resume", [])],
+        )
+        answer |= {"reason": outcome.reason.value, "step": outcome.step, "evaluations": outcome.gradient_evaluations}
+    except TrainerError as error:
+        answer |= {"reason": error.reason.value, "detail": error.detail}
+    finally:
+        data.load, GuardedOptimizer.__init__ = load, build  # type: ignore[method-assign]
+    torch.save([weight.detach() for weight in weights], folder / f"weights-{world.rank}.pt")
+    return answer | {"points": listener.of}
+
+
+def poisoned(loaded: data.VisionData, index: int) -> data.VisionData:
+    loaded.train.pixels[index] = torch.nan
+    return loaded
+
+
+def main(rank: int, folder: Path) -> None:
+    world = join(rank=rank, size=2, device=torch.device("cpu"), store=dist.FileStore(str(folder / "store"), 2))
+    answers = []
+    for number, item in enumerate(json.loads((folder / "work.json").read_text())):
+        place = folder / str(number)
+        place.mkdir(exist_ok=True)
+        answers.append(perform(item, world, place))
+    (folder / f"answers-{rank}.json").write_text(json.dumps(answers))
+    leave(world)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))
