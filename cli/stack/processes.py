@@ -146,15 +146,29 @@ def end_leftovers(
     if found and patience_seconds > 0:
         for process in found:
             _signal(process, signal.SIGINT if process.pid in postgres else signal.SIGTERM)
-        psutil.wait_procs(found, timeout=patience_seconds)
+        _wait_until_dead(found, patience_seconds)
     count, give_up_at = len(found), time.monotonic() + at_most_seconds
     while left := leftovers(home, stack_id, records, part):
         for process in left:
             _signal(process, signal.SIGKILL)
-        psutil.wait_procs(left, timeout=1.0)
+        _wait_until_dead(left, 1.0)
         if time.monotonic() > give_up_at:
             break
     return count
+
+
+def _wait_until_dead(processes: list[psutil.Process], seconds: float) -> None:
+    """A zombie counts as dead: where process 1 collects nobody it stays for ever."""
+    give_up_at = time.monotonic() + seconds
+    while time.monotonic() < give_up_at and any(_is_alive(process) for process in processes):
+        time.sleep(0.02)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and not _is_dead(process)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
