@@ -58,18 +58,23 @@ def request_problems(errors: Any) -> list[SpecProblem]:
     """FastAPI's errors as a person reads them: the body's fields by their path, others behind where they stand."""
     by_root: dict[str, list[dict[str, Any]]] = {}
     for item in errors:
-        place, *rest = item["loc"]
         if item["type"] == "json_invalid":
             item = {**item, "type": "value_error", "msg": f"must be JSON: {item['ctx']['error']}", "input": ""}
-            rest = []
-        root = place
-        if place == "body":
-            in_spec = rest[:1] == ["spec"] and (len(rest) > 1 or item["type"] != "missing")
-            root, rest = ("spec", rest[1:]) if in_spec else ("", rest)
-        elif place == "header":
-            root, rest = "", [str(part).title() for part in rest]
+            root, rest = "body", list[Any]()
+        else:
+            root, rest = _named_place(item)
         by_root.setdefault(root, []).append({**item, "loc": tuple(rest)})
     return [found for root, items in by_root.items() for found in problems_in(items, root)]
+
+
+def _named_place(item: dict[str, Any]) -> tuple[str, list[Any]]:
+    place, *rest = item["loc"]
+    if place == "body":
+        in_spec = rest[:1] == ["spec"] and (len(rest) > 1 or item["type"] != "missing")
+        return ("spec", rest[1:]) if in_spec else ("" if rest else "body", rest)
+    if place == "header":
+        return "", [str(part).title() for part in rest]
+    return place, rest
 
 
 def _http_exception(request: Request, error: Exception) -> JSONResponse:

@@ -59,15 +59,15 @@ def caller_of(session: Session, secret: SecretStr, *, bearer: str | None, cookie
     if row is None:
         raise NotAuthenticated("the token is unknown or expired: check it, or ask an admin for a new one")
     token_id, user_id, name, role = row
-    session.execute(
-        update(Token)
-        .where(
-            Token.id == token_id,
-            or_(Token.last_used_at.is_(None), Token.last_used_at < func.now() - LAST_USED_STEP),
-        )
-        .values(last_used_at=func.now())
-    )
+    _note_use(session, token_id)
     return Caller(user_id=user_id, token_id=token_id, name=name, role=cast(Role, role))
+
+
+def _note_use(session: Session, token_id: int) -> None:
+    """Now and then. A request that notes it at this moment is not waited for: its transaction may take its time."""
+    stale = or_(Token.last_used_at.is_(None), Token.last_used_at < func.now() - LAST_USED_STEP)
+    due = select(Token.id).where(Token.id == token_id, stale).with_for_update(skip_locked=True)
+    session.execute(update(Token).where(Token.id.in_(due.scalar_subquery())).values(last_used_at=func.now()))
 
 
 def visible_to(caller: Caller) -> ColumnElement[bool]:
