@@ -106,9 +106,7 @@ def _train(spec: TrainingSpec, folder: Path, resume: list[Path], terminal: Termi
     try:
         with stop_wish() as stop, terminal.shown_on(world.rank) as listener:
             if world.size != spec.world_size and world.is_first:
-                text = (
-                    f"The spec asks for {spec.world_size} workers, here are {world.size}: same batch, other passes."
-                )
+                text = f"The spec asks for {spec.world_size} workers, here are {world.size}: same batch, other passes."
                 listener.notice("other_world_size", text, 0)
             outcome = train(spec, world, folder=folder, listener=listener, resume=resume, stop=stop)
             terminal.ended(outcome)

@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 from uuid import uuid4
 
 import torch
@@ -160,7 +160,7 @@ def _write_state(saved: Saved, path: Path) -> None:
     with path.open("wb") as file:
         tracked = _Tracked(file)
         try:
-            torch.save(document, tracked)
+            torch.save(document, cast(IO[bytes], tracked))  # torch only writes and flushes
         except RuntimeError as error:
             # torch's writer hides the system's error behind one of its own; a full disk must stay recognisable.
             raise tracked.failure or error from error

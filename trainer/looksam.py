@@ -53,7 +53,8 @@ PERSISTENCE_DECAY = 0.8
 def norm(tensors: Sequence[Tensor]) -> Tensor:
     """L2 norm over all tensors as one vector, in float64."""
     partials = torch._foreach_norm(list(tensors), 2, dtype=torch.float64)
-    return torch.linalg.vector_norm(torch.stack(partials))
+    total: Tensor = torch.linalg.vector_norm(torch.stack(partials))
+    return total
 
 
 def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

@@ -112,13 +112,16 @@ class ReducedGradients:
         self._buffer = torch.zeros(
             sum(weight.numel() for weight in weights) + num_scalars, dtype=weights[0].dtype, device=world.device
         )
-        *pieces, self.scalars = self._buffer.split([*(weight.numel() for weight in weights), num_scalars])
+        *pieces, self.scalars = torch.split(self._buffer, [*(weight.numel() for weight in weights), num_scalars])
         self.tensors = [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
         self._weights = weights
         self._reached: set[Tensor] = set()  # tensors hash by identity
         for weight, gradient in zip(weights, self.tensors, strict=True):
             weight.grad = gradient
-        self._hooks = [weight.register_post_accumulate_grad_hook(self._reached.add) for weight in weights]
+        self._hooks = [
+            weight.register_post_accumulate_grad_hook(self._reached.add)  # type: ignore[no-untyped-call]
+            for weight in weights
+        ]
 
     def zero_(self) -> None:
         self._buffer.zero_()
@@ -128,7 +131,8 @@ class ReducedGradients:
         self._world.sum_(self._buffer)
         if self._hooks:
             self._set_unreached_aside()
-        return self.scalars.clone()
+        scalars: Tensor = self.scalars.clone()
+        return scalars
 
     def _set_unreached_aside(self) -> None:
         for hook in self._hooks:
@@ -160,7 +164,7 @@ class LateFlags:
             return
         copy = torch.empty(flags.shape, dtype=flags.dtype, pin_memory=True)
         copy.copy_(flags, non_blocking=True)
-        arrived = torch.cuda.Event()
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         arrived.record()
         self._waiting.append((step, copy, arrived))
 

@@ -48,7 +48,7 @@ def make_deterministic(device: torch.device, threads: int | None) -> None:
     # On a GPU some operations have no deterministic kernel: there torch names them in a warning instead of refusing.
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
     # Filling new memory in deterministic mode is for finding bugs; it would cost a write per tensor.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
 
 
