@@ -59,6 +59,7 @@ class BatchGradient:
             loss.backward()  # type: ignore[no-untyped-call]
             self.reduced.scalars[0] += loss.detach()
             self.reduced.scalars[1] += (logits.detach().argmax(dim=1) == labels).sum()
+            self.world.passed()
         if stop_wanted:
             self.reduced.scalars[2] = 1.0
         loss_sum, correct, stop_flag = self.reduced.sum_over_ranks().double().unbind()

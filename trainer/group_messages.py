@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum
 
 from trainer.contract.ends import EndReason
 
 
-class Phase(StrEnum):
+class Phase(IntEnum):
     """Where a rank is, in this order."""
 
-    loading = "loading"
+    loading = 0
     """Importing torch and the model library."""
-    joining = "joining"
+    joining = 1
     """Waiting for the other ranks in the process group."""
-    training = "training"
-    done = "done"
+    training = 2
+    done = 3
 
 
 @dataclass
 class Beats:
-    """How many collectives a rank has entered and left. Written by the training thread, read by another."""
+    """What a rank has done so far. Written by the training thread, read by another."""
 
+    passes: int = 0
+    """Micro-batches and validation batches."""
     entered: int = 0
+    """Collectives begun."""
     left: int = 0
+    """Collectives through."""
 
     @property
     def is_waiting(self) -> bool:
@@ -61,6 +65,7 @@ class Pulse:
     """A rank's answer to the driver's question whether it is alive and getting on."""
 
     phase: Phase
+    passes: int
     entered: int
     left: int
     device: str
@@ -71,9 +76,9 @@ class Pulse:
     """Rank 0 only: the API told it that a newer attempt took over."""
 
     @property
-    def progress(self) -> tuple[Phase, int, int]:
+    def progress(self) -> tuple[Phase, int, int, int]:
         """Changes whenever the rank gets on."""
-        return self.phase, self.entered, self.left
+        return self.phase, self.passes, self.entered, self.left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +89,8 @@ class RankEnd:
     reason: EndReason
     detail: str = ""
     step: int = 0
+    device: str = ""
+    """What it trained on; "" if it did not come so far."""
     is_echo: bool = False
     """It failed inside a collective: the cause is perhaps another rank."""
 

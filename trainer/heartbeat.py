@@ -1,4 +1,4 @@
-"""Where each rank is, counted by the collectives it has entered and left: enough to say who holds up the others."""
+"""Where each rank is, counted by its passes and the collectives it has entered and left: who holds up the others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from trainer.parallel import World
 
 @dataclass(frozen=True, kw_only=True)
 class WatchedWorld(World):
-    """A world that counts. The training loop passes through a collective at least once a gradient evaluation."""
+    """A world that counts."""
 
     beats: Beats = field(default_factory=Beats)
+
+    def passed(self) -> None:
+        self.beats.passes += 1
 
     def sum_(self, tensor: Tensor) -> Tensor:
         self.beats.entered += 1

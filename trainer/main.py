@@ -150,9 +150,13 @@ def _report(end: RankEnd, assignment: Assignment, reporter: DriverReporter, term
         reporter.close(patience_seconds=0.0)
         return OK
     deadline = time.monotonic() + patience_seconds
-    complete = deliver_leftovers(assignment, Writer.rank0, deadline)
-    reporter.ended(end.reason, end.detail)
-    left = reporter.close(patience_seconds=max(0.0, deadline - time.monotonic()) if complete else 0.0)
+    try:
+        complete = deliver_leftovers(assignment, Writer.rank0, deadline)
+        reporter.ended(end.reason, end.detail)
+        left = reporter.close(patience_seconds=max(0.0, deadline - time.monotonic()) if complete else 0.0)
+    except OSError as error:
+        log.error("The last reports could be neither delivered nor stored: %s", error)
+        return FAILED
     if left:
         log.warning("%d reports could not be delivered; they are stored and taken in later.", left)
     return FAILED if end.is_failure else OK

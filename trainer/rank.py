@@ -73,11 +73,12 @@ class RankProcess:
                 return self._train(meeting)
         except TrainerError as error:
             log.error("%s: %s", error.reason, error.detail)
-            return RankEnd(rank=self._rank, reason=error.reason, detail=error.detail)
+            return RankEnd(rank=self._rank, reason=error.reason, detail=error.detail, device=self._device)
         except Exception as error:
             log.exception("Training failed")
             return RankEnd(
-                rank=self._rank, reason=EndReason.trainer_crashed, detail=_sentence(error),
+                rank=self._rank, reason=EndReason.trainer_crashed, device=self._device,
+                detail=f"Rank {self._rank} failed: {type(error).__name__}: {first_line(error)}. See its log.",
                 is_echo=self._beats.is_waiting or self._phase is Phase.joining,
             )  # fmt: skip
         finally:
@@ -100,7 +101,9 @@ class RankProcess:
             resume=self._assignment.resume_folders(), stop=self._is_stop_requested,
         )  # fmt: skip
         parallel.leave(world)
-        return RankEnd(rank=self._rank, reason=outcome.reason, detail=outcome.detail, step=outcome.step)
+        return RankEnd(
+            rank=self._rank, reason=outcome.reason, detail=outcome.detail, step=outcome.step, device=self._device
+        )
 
     def _report(self) -> RankZeroReporter:
         from trainer.reporter import RankZeroReporter
@@ -145,7 +148,8 @@ class RankProcess:
     def pulse(self) -> Pulse:
         reporter = self._reporter
         return Pulse(
-            phase=self._phase, entered=self._beats.entered, left=self._beats.left, device=self._device,
+            phase=self._phase, passes=self._beats.passes, entered=self._beats.entered, left=self._beats.left,
+            device=self._device,
             first_step_done=reporter is not None and reporter.first_step_done,
             superseded=reporter is not None and reporter.superseded,
         )  # fmt: skip
@@ -207,7 +211,3 @@ def _describe_world(rank: int, meeting: Meeting) -> None:
     if meeting.is_one_node and os.path.exists("/sys/class/net/lo"):
         # gloo looks up the host's own name to find its address, which fails or leaves the machine on many a laptop.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-
-
-def _sentence(error: BaseException) -> str:
-    return f"{type(error).__name__}: {first_line(error)}"

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from trainer.contract.reports import MAX_REPORTS_PER_BATCH, Numbered, Writer
 
 KEEP_BYTES = 8 * 2**20
-"""A spool longer than this is cut: its newest half stays even if acknowledged, so that the sender can go back after
-the database lost its last commits."""
+"""When more than this is acknowledged, the older half of that is cut off. What stays lets the sender go back after the
+database lost its last commits."""
 MAX_BATCH_BYTES = 2**20
 
 
@@ -28,6 +30,7 @@ class Spool:
 
     def __init__(self, path: Path, *, attempt_id: str, writer: Writer, keep_bytes: int = KEEP_BYTES) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sweep(path.parent)
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         self._stamp = f'{{"attempt_id":"{attempt_id}","writer":"{writer}",'
@@ -91,15 +94,13 @@ class Spool:
             if self._file < 0:
                 return
             self._acknowledged = max(self._acknowledged, min(seq, self.last))
-            if self._starts[-1] > self._keep_bytes:
+            if self._start(self._acknowledged + 1) > self._keep_bytes:
                 self._cut()
 
     def _cut(self) -> None:
         """Drops the oldest acknowledged reports by way of a new file, so that a crash in between loses nothing."""
-        oldest_byte = self._starts[-1] - self._keep_bytes // 2
-        first = min(self._first + bisect_left(self._starts, oldest_byte), self._acknowledged + 1)
-        if first == self._first:
-            return
+        oldest_byte = self._start(self._acknowledged + 1) - self._keep_bytes // 2
+        first = self._first + bisect_left(self._starts, oldest_byte)
         start = self._start(first)
         kept = os.pread(self._file, self._starts[-1] - start, start)
         temporary = self._path.with_suffix(".cut")
@@ -144,6 +145,14 @@ class Spool:
             return []
         start, stop = self._start(begin), self._start(end + 1)
         return os.pread(self._file, stop - start, start).decode().splitlines()
+
+
+def sweep(folder: Path, older_than_seconds: float = 7 * 86_400) -> None:
+    """Removes spools nobody has written to for a week: their processes were killed with all that looked after them."""
+    for path in folder.glob("*.jsonl"):
+        with suppress(FileNotFoundError):  # another process of the node sweeps, too
+            if time.time() - path.stat().st_mtime > older_than_seconds:
+                path.unlink()
 
 
 def store_lines(path: Path, lines: Iterable[str]) -> None:

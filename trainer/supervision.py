@@ -27,7 +27,7 @@ SETTLE_SECONDS = 5.0
 """A rank that failed in a collective is often the first to be heard: so long the cause may take to show itself."""
 FAREWELL_SECONDS = 30.0
 """For the other ranks to end after one completed."""
-TERMINATION_SECONDS = 2.0
+TERMINATION_SECONDS = 1.5
 """After SIGTERM, to save a checkpoint: Ray kills three seconds after it."""
 REPORTS_SECONDS = 3.0
 """For rank 0 to deliver or store its reports when the group is ended early."""
@@ -54,17 +54,10 @@ class Progress:
 
     def is_in(self, phase: Phase, size: int) -> bool:
         """Whether all ranks have come at least so far."""
-        order = list(Phase)
-        return len(self.seen) == size and all(
-            order.index(pulse.phase) >= order.index(phase) for pulse in self.seen.values()
-        )
+        return not self.not_yet_in(phase, size)
 
     def not_yet_in(self, phase: Phase, size: int) -> list[int]:
-        order = list(Phase)
-        return [
-            rank for rank in range(size)
-            if rank not in self.seen or order.index(self.seen[rank].phase) < order.index(phase)
-        ]  # fmt: skip
+        return [rank for rank in range(size) if rank not in self.seen or self.seen[rank].phase < phase]
 
 
 def hung_ranks(progress: Progress, silent: Iterable[int], running: Iterable[int]) -> list[int]:
@@ -136,6 +129,7 @@ class _Supervision:
         ended: list[RankEnd] = []
         while True:
             ended += self._group.ended(POLL_SECONDS)
+            self._tell_start(ended)
             if failed := [end for end in ended if end.is_failure]:
                 return self._explain(failed)
             if any(end.rank == 0 for end in ended):
@@ -151,15 +145,21 @@ class _Supervision:
             return
         self._asked_at = now
         self._progress.observe(self._group.pulses(), now)
-        if not self._told_start and self._progress.is_in(Phase.training, self._group.size):
-            self._told_start = True
-            devices = [self._progress.seen[rank].device for rank in range(self._group.size)]
-            self._reporter.started(environment(devices))
-            self._reporter.doing("preparing data and model")
         first = self._progress.seen.get(0)
         if not self._handed_over and first is not None and first.first_step_done:
             self._handed_over = True
             self._reporter.hand_over()
+
+    def _tell_start(self, ended: list[RankEnd]) -> None:
+        """Once all ranks have joined, which a rank that ended meanwhile had."""
+        if self._told_start:
+            return
+        devices = {rank: pulse.device for rank, pulse in self._progress.seen.items() if pulse.phase >= Phase.training}
+        devices |= {end.rank: end.device for end in ended if end.device}
+        if len(devices) == self._group.size:
+            self._told_start = True
+            self._reporter.started(environment([devices[rank] for rank in sorted(devices)]))
+            self._reporter.doing("preparing data and model")
 
     def _refuse_stillness(self) -> None:
         now = time.monotonic()
@@ -229,6 +229,7 @@ class _Supervision:
         deadline = time.monotonic() + FAREWELL_SECONDS
         while self._group.running and time.monotonic() < deadline:
             ended += self._group.ended(POLL_SECONDS)
+        self._tell_start(ended)
         return next(end for end in ended if end.rank == 0)
 
 

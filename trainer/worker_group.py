@@ -51,6 +51,7 @@ class WorkerGroup:
         self.places: dict[int, Place] = {}
         self._bundles: PlacementGroup | None = None
         self._actors: list[Any] = []
+        self._placing: dict[Any, int] = {}  # what Ray returns for a rank's `place` -> rank
         self._training: dict[Any, int] = {}  # what Ray returns for a rank's `train` -> rank
         self._asked: dict[Any, int] = {}  # for a rank's `pulse` -> rank
 
@@ -179,7 +180,7 @@ class WorkerGroup:
     def _close_reports(self, patience_seconds: float) -> None:
         closing = self._watching(0, "close_reports").remote(patience_seconds)
         try:
-            ray.get(closing, timeout=patience_seconds + 2.0)
+            ray.get(closing, timeout=patience_seconds + 0.5)
         except (RayError, GetTimeoutError):
             return  # it is dead or stuck: the driver looks after its spool
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -64,8 +65,10 @@ def test_the_file_stays_short_and_private_and_is_removed_at_the_end(spool: Spool
     path = tmp_path / "spool" / "a1-rank0.jsonl"
     for _ in range(100):
         spool.append(metrics)
-    spool.acknowledge(90)
-    assert seqs(read_lines(path)) == list(range(91, 101)), "what is not acknowledged is never cut"
+    spool.acknowledge(50)
+    kept = seqs(read_lines(path))
+    assert kept == list(range(kept[0], 101)), "what is not acknowledged is never cut"
+    assert 40 < kept[0] <= 50, "of what is, the newest stays"
     spool.acknowledge(100)
     assert 0 < path.stat().st_size <= 500
     assert spool.append(metrics) == 101
@@ -108,6 +111,15 @@ def test_a_line_torn_by_a_crash_is_left_out(tmp_path: Path) -> None:
     path.write_text('{"seq": 1}\n{"seq": 2}\n{"se')
     assert seqs(read_lines(path)) == [1, 2]
     assert read_lines(tmp_path / "none.jsonl") == []
+
+
+def test_spools_forgotten_for_a_week_are_swept(tmp_path: Path) -> None:
+    old, young = tmp_path / "a0-rank0.jsonl", tmp_path / "b0-rank0.jsonl"
+    old.write_text("")
+    young.write_text("")
+    os.utime(old, (1, 1))
+    Spool(tmp_path / "a1-rank0.jsonl", attempt_id="a1", writer=Writer.rank0).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["b0-rank0.jsonl"]
 
 
 class SpoolAgainstList(RuleBasedStateMachine):

@@ -9,7 +9,9 @@ from trainer.worker_group import node_of_each_rank
 
 
 def pulse(entered: int, left: int, phase: Phase = Phase.training) -> Pulse:
-    return Pulse(phase=phase, entered=entered, left=left, device="cpu", first_step_done=False, superseded=False)
+    return Pulse(
+        phase=phase, passes=0, entered=entered, left=left, device="cpu", first_step_done=False, superseded=False
+    )
 
 
 def progress_of(*pulses: Pulse, at: float = 0.0) -> Progress:
