@@ -26,6 +26,8 @@ TASKS_PER_CHILD = 2_000
 BROKER_TIMEOUT_SECONDS = 5.0
 HEALTH_CHECK_SECONDS = 10
 """A connection to the broker that was idle for so long is tried before it is used."""
+CHATTY = ("httpx", "celery.beat", "celery.worker.strategy", "celery.app.trace")
+"""Loggers that say something with every task or request: every few seconds, for ever."""
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_send_task_events": False,
         "worker_enable_remote_control": False,
-        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": True,  # Ours are acknowledged early, so none is.
         "enable_utc": True,
         "beat_schedule": {
             "reconcile": {
@@ -74,8 +76,11 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 def configure_logs(**_: Any) -> None:
     """One line per event on standard error, with whatever ids are bound to the task."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s", force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
+    )
+    for chatty in CHATTY:
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -1,7 +1,7 @@
 """The cluster as last seen, and signs of life: rows that spare the API and admission a question to Ray.
 
-`cluster_nodes` holds what counts as known: every living node, and one that is away for up to 15 minutes, so that a node
-that restarts does not make a waiting run impossible.
+`cluster_nodes` holds what counts as known: every living node, and one that is away for up to a day, so that an outage
+overnight does not make the runs that wait for it impossible.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import and_, delete, func, not_, or_, select, update
+from sqlalchemy import delete, func, not_, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -17,11 +17,13 @@ from api.db.tables import ClusterNode, Heartbeat
 from worker.admission import KnownNode, Slots
 from worker.ray_jobs import Node
 
-KNOWN_FOR = timedelta(minutes=15)
+KNOWN_FOR = timedelta(days=1)
 
 
 def record_nodes(session: Session, nodes: Sequence[Node]) -> None:
     """Makes the table show what Ray just said; does not commit."""
+    # Several processes do this at once, each to several rows: one after the other, or they would wait in a circle.
+    session.execute(text("LOCK TABLE cluster_nodes IN SHARE ROW EXCLUSIVE MODE"))
     alive = sorted((node for node in nodes if node.alive), key=lambda node: node.node_id)
     for node in alive:
         row = {"host": node.host[:255], "cpus": node.cpus, "gpus": node.gpus, "alive": True, "seen_at": func.now()}
@@ -66,4 +68,4 @@ def beat(session: Session, part: str) -> None:
 
 def miss(session: Session, part: str, detail: str) -> None:
     """Notes why `part` does not work; its last sign of life stays. Does not commit."""
-    session.execute(update(Heartbeat).where(and_(Heartbeat.part == part)).values(detail=detail))
+    session.execute(update(Heartbeat).where(Heartbeat.part == part).values(detail=detail))

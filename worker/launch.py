@@ -171,7 +171,8 @@ def _admit(session: Session, nodes: Sequence[Node]) -> list[Launched]:
                 if started := _start(session, run, placement):
                     launched.append(started)
     _tell_wait_reasons(session, reasons)
-    log.info("admitted", started=[a.run_id for a in launched], waiting=len(reasons), nodes=len(nodes))
+    if launched:
+        log.info("admitted", started=[a.run_id for a in launched], waiting=len(reasons), nodes=len(nodes))
     return launched
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import structlog
 from celery import signals
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.settings import settings_or_exit
 from worker.app import app
@@ -14,6 +18,17 @@ from worker.connections import Connections
 from worker.launch import launch as launch_queued
 from worker.reconcile import reconcile as reconcile_all
 from worker.reconcile import reconcile_run
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def database_may_be_away() -> Iterator[None]:
+    """A database that is down or restarting is one line; the next pass makes up for what was not done."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        log.warning("database_unreachable", error=str(error).strip().splitlines()[0])
 
 
 @cache
@@ -25,19 +40,22 @@ def connections() -> Connections:
 @app.task(name="launch")
 def launch(run_id: str) -> None:
     """A run was queued: start whatever can start now, which need not be this run."""
-    launch_queued(connections())
+    with database_may_be_away():
+        launch_queued(connections())
 
 
 @app.task(name="cancel")
 def cancel(run_id: str) -> None:
     """A run is being cancelled: if no trainer holds it, nobody else will end it sooner."""
-    reconcile_run(connections(), run_id)
+    with database_may_be_away():
+        reconcile_run(connections(), run_id)
 
 
 @app.task(name="reconcile")
 def reconcile() -> None:
     """Compare everything with Ray. Beat sends this every BASIN_RECONCILE_SECONDS."""
-    reconcile_all(connections())
+    with database_may_be_away():
+        reconcile_all(connections())
 
 
 @signals.task_prerun.connect(weak=False)

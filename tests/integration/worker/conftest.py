@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,12 +65,12 @@ def ray_server() -> Iterator[RayServer]:
         until(has_a_node, what="Ray's head", within=120)
         yield server
     finally:
-        os.killpg(head.pid, signal.SIGTERM)
-        try:
-            head.wait(20)
-        except subprocess.TimeoutExpired:
+        head.terminate()  # it ends its children in order; what is left after that is killed
+        with suppress(subprocess.TimeoutExpired):
+            head.wait(10)
+        with suppress(ProcessLookupError):
             os.killpg(head.pid, signal.SIGKILL)
-            head.wait()
+        head.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -333,10 +333,10 @@ class TestThePass:
         )
         reconcile(stage.connections)
         assert known(stage) == [("host-a", 2, True), ("host-b", 8, False)]
-        stage.wall_clock_moves(899)
+        stage.wall_clock_moves(86_395)
         reconcile(stage.connections)
         assert known(stage) == [("host-a", 2, True), ("host-b", 8, False)]
-        stage.wall_clock_moves(2)
+        stage.wall_clock_moves(10)
         reconcile(stage.connections)
         assert known(stage) == [("host-a", 2, True)]
 
