@@ -10,7 +10,7 @@ import { linkedPlots } from "./chart-options";
 import { ChartTable } from "./chart-table";
 import { ChartTooltip } from "./chart-tooltip";
 import { type Hover, LineChart } from "./line-chart";
-import { alignOnStep, type Line, lastPoint, type Marker, positiveOnly } from "./series";
+import { alignOnStep, type Line, lastPoint, type Marker, positiveOnly, spreadEdges } from "./series";
 
 interface ChartCardProps {
   title: string;
@@ -42,12 +42,18 @@ export function ChartCard(props: ChartCardProps) {
   const [hover, setHover] = useState<Hover | null>(null);
   const [from, to] = range;
 
-  const data = useMemo(
-    () => alignOnStep(logarithmic ? lines.map(positiveOnly) : lines, from, to),
-    [lines, logarithmic, from, to],
-  );
+  const data = useMemo(() => {
+    const drawn = logarithmic ? lines.map(positiveOnly) : lines;
+    return alignOnStep([...drawn, ...spreadEdges(drawn)], from, to);
+  }, [lines, logarithmic, from, to]);
   const shape = useStableShape({
-    lines: lines.map(({ label, unit, role, dots }) => ({ label, unit, role, dots })),
+    lines: lines.map(({ label, unit, role, dots, spread }) => ({
+      label,
+      unit,
+      role,
+      dots,
+      hasSpread: spread !== undefined,
+    })),
     markers,
     scheme,
     logarithmic,

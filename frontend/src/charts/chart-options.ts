@@ -6,11 +6,18 @@ import type { Line, Marker } from "./series";
 const FONT = '11px "Inter Variable", system-ui, sans-serif';
 /** Charts with the same key share cursor and zoom. */
 const SYNC_KEY = "run";
+/** Distances between ticks of the step axis: 1, 2, 5, 10, ... since there is no half step. */
+const WHOLE_STEPS = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 /** How near, in CSS pixels, a point must be to the cursor to be named in legend and tooltip. */
 const HOVER_REACH = 80;
 
+interface LineShape extends Pick<Line, "label" | "unit" | "role" | "dots"> {
+  /** Whether two more columns, behind those of all lines, hold its spread (`spreadEdges`). */
+  hasSpread: boolean;
+}
+
 export interface ChartShape {
-  lines: readonly Pick<Line, "label" | "unit" | "role" | "dots">[];
+  lines: readonly LineShape[];
   markers: readonly Marker[];
   scheme: Scheme;
   logarithmic: boolean;
@@ -32,7 +39,7 @@ export function chartOptions(shape: ChartShape, hooks: uPlot.Hooks.Arrays): Omit
       sync: { key: SYNC_KEY, scales: ["x", null] },
       drag: { x: true, y: false, dist: 6 },
       hover: { prox: HOVER_REACH, skip: [null, undefined] },
-      points: { size: 8, width: 2, fill: (plot, index) => String(seriesStroke(plot, index)) },
+      points: { size: 8, width: 2, fill: hoverColor(shape), stroke: hoverColor(shape) },
       y: false,
     },
     scales: {
@@ -40,7 +47,15 @@ export function chartOptions(shape: ChartShape, hooks: uPlot.Hooks.Arrays): Omit
       y: { distr: shape.logarithmic ? 3 : 1, range: shape.logarithmic ? undefined : boundedRange(shape.bounds) },
     },
     axes: [
-      { ...axis, size: 28, gap: 6, grid: { show: false }, space: 70, values: (_, ticks) => ticks.map(formatCount) },
+      {
+        ...axis,
+        size: 28,
+        gap: 6,
+        space: 70,
+        incrs: WHOLE_STEPS,
+        grid: { show: false },
+        values: (_, ticks) => ticks.map(formatCount),
+      },
       {
         ...axis,
         gap: 6,
@@ -50,7 +65,8 @@ export function chartOptions(shape: ChartShape, hooks: uPlot.Hooks.Arrays): Omit
         values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : formatTick(tick, unit))),
       },
     ],
-    series: [{}, ...shape.lines.map((line) => seriesOptions(line, shape.scheme))],
+    series: [{}, ...shape.lines.map((line) => seriesOptions(line, shape.scheme)), ...spreadSeries(shape)],
+    bands: spreadBands(shape),
     hooks: { ...hooks, drawAxes: [(plot) => drawGuides(plot, shape)] },
   };
 }
@@ -60,7 +76,7 @@ export function linkedPlots(): uPlot[] {
   return uPlot.sync(SYNC_KEY).plots;
 }
 
-function seriesOptions(line: Pick<Line, "label" | "role" | "dots">, scheme: Scheme): uPlot.Series {
+function seriesOptions(line: LineShape, scheme: Scheme): uPlot.Series {
   const stroke = strokeOf(line.role, scheme);
   return {
     label: line.label,
@@ -72,14 +88,31 @@ function seriesOptions(line: Pick<Line, "label" | "role" | "dots">, scheme: Sche
   };
 }
 
+function spreadSeries(shape: ChartShape): uPlot.Series[] {
+  const edge: uPlot.Series = { width: 0, points: { show: false } };
+  return shape.lines.flatMap(({ hasSpread }) => (hasSpread ? [edge, edge] : []));
+}
+
+function spreadBands(shape: ChartShape): uPlot.Band[] {
+  return shape.lines
+    .filter(({ hasSpread }) => hasSpread)
+    .map(({ role }, index) => {
+      const upper = shape.lines.length + 1 + 2 * index;
+      return { series: [upper, upper + 1], fill: `${strokeOf(role, shape.scheme)}2e` };
+    });
+}
+
 function showLonePoint(plot: uPlot, index: number): boolean {
   const column = plot.data[index] ?? [];
   return Array.from(column).filter((value) => value !== null && value !== undefined).length < 2;
 }
 
-function seriesStroke(plot: uPlot, index: number): unknown {
-  const stroke = plot.series[index]?.stroke;
-  return typeof stroke === "function" ? stroke(plot, index) : stroke;
+/** Only lines answer the cursor with a dot, not the edges of their spreads. */
+function hoverColor(shape: ChartShape): uPlot.Cursor.Points.Fill {
+  return (_plot, index) => {
+    const line = shape.lines[index - 1];
+    return line ? strokeOf(line.role, shape.scheme) : "transparent";
+  };
 }
 
 function boundedRange(bounds: ChartShape["bounds"]): uPlot.Scale.Range {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { alignOnStep, lastPoint, tableRows, toCsv } from "./series";
+import { alignOnStep, type Line, lastPoint, positiveOnly, spreadEdges, tableRows, toCsv } from "./series";
 
 const training = { steps: [10, 20, 30], values: [2.0, null, 1.0], label: "training" };
 const validation = { steps: [15, 30], values: [1.9, 1.2], label: 'the "other"' };
@@ -27,6 +27,24 @@ describe("lastPoint", () => {
   test("skips a gap at the end", () =>
     expect(lastPoint({ steps: [1, 2], values: [3, null] })).toEqual({ step: 1, value: 3 }));
   test("is null without a finite value", () => expect(lastPoint({ steps: [1], values: [null] })).toBeNull());
+});
+
+test("spreadEdges gives two columns for each line that has a spread", () => {
+  const line = { ...training, unit: "nat", role: "training" } as Line;
+  const spread = { low: [1.5, null, 0.5], high: [2.5, null, 1.5] };
+  expect(spreadEdges([line, { ...line, spread }])).toEqual([
+    { steps: line.steps, values: spread.high },
+    { steps: line.steps, values: spread.low },
+  ]);
+});
+
+test("positiveOnly turns what has no logarithm into gaps, in the spread too", () => {
+  const line = { ...training, values: [1, 0, -1], unit: "nat", role: "training" } as Line;
+  const spread = { low: [0, -1, -2], high: [2, 1, 0] };
+  expect(positiveOnly({ ...line, spread })).toMatchObject({
+    values: [1, null, null],
+    spread: { low: [null, null, null], high: [2, 1, null] },
+  });
 });
 
 test("tableRows gives the newest rows first", () => {

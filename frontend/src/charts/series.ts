@@ -13,6 +13,8 @@ export interface Line extends Columns {
   role: Role;
   /** A dot at each point: for series with few points, such as validation. */
   dots?: boolean;
+  /** Lowest and highest value of what each point stands for, where the API thinned a long series. */
+  spread?: { low: (number | null)[]; high: (number | null)[] };
 }
 
 /** A vertical line with a word, e.g. where a new attempt resumed. */
@@ -45,6 +47,18 @@ export function alignOnStep(lines: readonly Columns[], from?: number, to?: numbe
   return [steps, ...columns];
 }
 
+/** The upper and lower edges of the lines' spreads, two columns a spread in the order of `lines`. */
+export function spreadEdges(lines: readonly Line[]): Columns[] {
+  return lines.flatMap(({ steps, spread }) =>
+    spread
+      ? [
+          { steps, values: spread.high },
+          { steps, values: spread.low },
+        ]
+      : [],
+  );
+}
+
 /** The newest finite value of a line with its step; null before the first. */
 export function lastPoint(line: Columns): { step: number; value: number } | null {
   for (let index = line.values.length - 1; index >= 0; index--) {
@@ -57,7 +71,9 @@ export function lastPoint(line: Columns): { step: number; value: number } | null
 
 /** For a logarithmic axis: values that have no logarithm become gaps. */
 export function positiveOnly(line: Line): Line {
-  return { ...line, values: line.values.map((value) => (value !== null && value > 0 ? value : null)) };
+  const keep = (values: (number | null)[]) => values.map((value) => (value !== null && value > 0 ? value : null));
+  const spread = line.spread && { low: keep(line.spread.low), high: keep(line.spread.high) };
+  return { ...line, values: keep(line.values), spread };
 }
 
 /** A table of the lines: a row a step, newest first, at most `limit` rows. */

@@ -14,8 +14,8 @@ export interface ConnectionOptions {
   events: readonly string[];
   onEvent: (name: string, data: string) => void;
   onState: (state: ConnectionState) => void;
-  /** The stream failed: time to find out whether the session still holds (EventSource hides the status). */
-  onFailure: () => void;
+  /** Whether a failed stream is worth opening again now: EventSource hides why it failed, a request does not. */
+  mayReopen: () => Promise<boolean>;
   open?: (url: string) => EventSource;
 }
 
@@ -33,6 +33,7 @@ export function keepConnected(options: ConnectionOptions): Connection {
   let openedAt = 0;
   let retryTimer: ReturnType<typeof setTimeout> | undefined;
   let lostTimer: ReturnType<typeof setTimeout> | undefined;
+  let closed = false;
 
   const start = () => {
     source = open(options.url);
@@ -42,35 +43,45 @@ export function keepConnected(options: ConnectionOptions): Connection {
       lostTimer = undefined;
       options.onState("open");
     };
-    source.onerror = fail;
+    source.onerror = () => {
+      source?.close();
+      source = null;
+      if (openedAt > 0 && Date.now() - openedAt > HEALTHY_MS) failures = 0;
+      openedAt = 0;
+      retryLater();
+    };
     for (const name of options.events) {
       source.addEventListener(name, (event) => options.onEvent(name, (event as MessageEvent<string>).data));
     }
   };
 
-  const fail = () => {
-    source?.close();
-    source = null;
-    const wasHealthy = openedAt > 0 && Date.now() - openedAt > HEALTHY_MS;
-    failures = wasHealthy ? 1 : failures + 1;
-    openedAt = 0;
+  const retryLater = () => {
+    failures += 1;
     lostTimer ??= setTimeout(() => options.onState("lost"), SAY_LOST_AFTER_MS);
-    options.onFailure();
-    retryTimer = setTimeout(start, retryDelay(failures));
+    retryTimer = setTimeout(retry, retryDelay(failures));
+  };
+
+  const retry = async () => {
+    retryTimer = undefined;
+    const may = await options.mayReopen();
+    if (closed) return;
+    if (may) start();
+    else retryLater();
   };
 
   start();
   return {
     close: () => {
+      closed = true;
       clearTimeout(retryTimer);
       clearTimeout(lostTimer);
       source?.close();
       source = null;
     },
     retryNow: () => {
-      if (source) return;
+      if (retryTimer === undefined) return;
       clearTimeout(retryTimer);
-      start();
+      void retry();
     },
   };
 }

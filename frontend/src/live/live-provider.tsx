@@ -1,6 +1,6 @@
-import { notifyManager, useQueryClient } from "@tanstack/react-query";
+import { notifyManager, type QueryClient, useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useState } from "react";
-import { keys } from "@/api/keys";
+import { meQuery } from "@/api/me";
 import { applyEvent, EVENT_NAMES, refetchOvertaken, refetchTopics } from "./apply-event";
 import { type ConnectionState, keepConnected } from "./connection";
 import { useTabIsAwake } from "./use-tab-is-awake";
@@ -52,7 +52,7 @@ export function LiveProvider({ children }: { children: ReactNode }) {
           else batch.add([name, data]);
         },
         onState: setState,
-        onFailure: () => void client.invalidateQueries({ queryKey: keys.me }),
+        mayReopen: () => apiAnswers(client),
       });
       window.addEventListener("online", connection.retryNow);
       close = () => {
@@ -69,6 +69,15 @@ export function LiveProvider({ children }: { children: ReactNode }) {
 
   const live = useMemo(() => ({ state, watch }), [state, watch]);
   return <LiveContext value={live}>{children}</LiveContext>;
+}
+
+/** Asks who is signed in. No session any more is an answer too: the sign-in form then takes the page's place. */
+async function apiAnswers(client: QueryClient): Promise<boolean> {
+  try {
+    return (await client.fetchQuery({ ...meQuery, staleTime: 0, retry: false })) !== null;
+  } catch {
+    return false;
+  }
 }
 
 function useLive(): Live {

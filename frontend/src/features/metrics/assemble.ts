@@ -7,7 +7,16 @@ export function linesOf(chart: ChartDefinition, columns: MetricColumns, catalogu
   return chart.lines.map(({ metric, label, role, dots }) => {
     const series = columns.series.find(({ name }) => name === metric);
     const unit = catalogue.find(({ name }) => name === metric)?.unit ?? "1";
-    return { label, role, dots, unit, steps: series?.steps ?? [], values: series?.values ?? [] };
+    const { steps = [], values = [], minima, maxima } = series ?? {};
+    return {
+      label,
+      role,
+      dots,
+      unit,
+      steps,
+      values,
+      spread: minima && maxima ? { low: minima, high: maxima } : undefined,
+    };
   });
 }
 

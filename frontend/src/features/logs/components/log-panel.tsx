@@ -4,6 +4,7 @@ import { useState } from "react";
 import { describeError } from "@/api/client";
 import { CopyButton } from "@/components/copy-button";
 import { Panel } from "@/components/panel";
+import { useConnectionState } from "@/live/live-provider";
 import { logTailQuery } from "../api/log-tail";
 import { plainLines } from "../plain-lines";
 import classes from "./log-panel.module.css";
@@ -22,9 +23,10 @@ export function LogPanel({ runId, newestAttempt, live }: LogPanelProps) {
   const [chosenAttempt, setAttempt] = useState<number | null>(null);
   const [source, setSource] = useState<string | null>(null);
   const [follow, setFollow] = useState(true);
+  const connection = useConnectionState();
   const attempt = chosenAttempt ?? newestAttempt;
   const grows = live && attempt === newestAttempt;
-  const tail = useQuery(logTailQuery({ runId, attempt, source, follow: follow && grows }));
+  const tail = useQuery(logTailQuery({ runId, attempt, source, follow: follow && grows && connection !== "lost" }));
   const lines = plainLines(tail.data?.lines ?? []);
   const attempts = Array.from({ length: newestAttempt }, (_, index) => String(newestAttempt - index));
 

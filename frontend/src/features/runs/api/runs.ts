@@ -7,8 +7,9 @@ import { isLive } from "../describe-run";
 const PAGE_SIZE = 50;
 /** The stream brings changes of a run; its place in the queue, or its silence, changes without one. */
 const POLL_MS = 15_000;
-/** A timeline longer than this is cut; nobody reads a thousand rows. */
-const MAX_EVENT_PAGES = 5;
+const EVENT_PAGE_SIZE = 1_000;
+/** A timeline longer than these pages shows its beginning; a run of ten thousand events does not happen by itself. */
+const MAX_EVENT_PAGES = 10;
 
 /** Runs by status (none: all), newest first, page by page. */
 export function runListQuery(statuses: readonly RunStatus[]) {
@@ -43,7 +44,7 @@ export function runEventsQuery(id: string) {
       const items: EventPage["items"] = [];
       let after: number | null = 0;
       for (let page = 0; page < MAX_EVENT_PAGES && after !== null; page++) {
-        const params = { path: { run_id: id }, query: { after } };
+        const params = { path: { run_id: id }, query: { after, limit: EVENT_PAGE_SIZE } };
         const answer: EventPage = await unwrap(api.GET("/api/v1/runs/{run_id}/events", { params }));
         items.push(...answer.items);
         after = answer.next_after;

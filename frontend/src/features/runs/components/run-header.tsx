@@ -57,7 +57,7 @@ export function RunHeader({ run }: { run: Run }) {
             </div>
           ))}
       </dl>
-      <RunProgress run={run} />
+      <RunProgress run={run} doing={run.attempts.at(-1)?.doing} />
     </header>
   );
 }

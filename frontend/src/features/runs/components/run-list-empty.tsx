@@ -30,8 +30,7 @@ export function RunListEmpty({ filter }: { filter: StatusFilter | undefined }) {
   return (
     <Empty title="No runs yet">
       <Text c="dimmed" ta="center" maw={520}>
-        Submit a training spec from a shell and watch it here as it trains. This one takes about a minute on two CPU
-        slots:
+        Submit a training spec from a shell and watch it here as it trains. This one needs two CPU slots:
       </Text>
       <div className={classes.example}>
         <pre className={classes.code}>{EXAMPLE}</pre>

@@ -13,7 +13,7 @@ export function RunMessages({ run }: { run: Run }) {
           {run.detail && <div className={classes.detail}>{run.detail}</div>}
           <div className={classes.note}>
             Reason: {reasonWords(run.reason)}
-            {run.fault && run.fault !== "nobody" ? `. It lies with the ${run.fault}.` : "."}
+            {run.status === "failed" && run.fault && run.fault !== "nobody" ? `. It lies with the ${run.fault}.` : "."}
           </div>
         </Message>
       )}

@@ -1,11 +1,17 @@
 import type { RunSummary } from "@/api/types";
 import { formatDuration } from "@/format/duration";
 import { formatCount } from "@/format/number";
-import { ordinal, percentDone } from "../describe-run";
+import { isLive, ordinal, percentDone } from "../describe-run";
 import classes from "./run-progress.module.css";
 
+interface RunProgressProps {
+  run: RunSummary;
+  /** What the newest attempt waits for before its first step. */
+  doing?: string | null;
+}
+
 /** How far a run is: a bar with steps and time left; a place and a reason while it waits. */
-export function RunProgress({ run }: { run: RunSummary }) {
+export function RunProgress({ run, doing }: RunProgressProps) {
   if (run.status === "queued") {
     return (
       <div className={classes.waiting}>
@@ -29,15 +35,15 @@ export function RunProgress({ run }: { run: RunSummary }) {
         <div className={classes.bar} style={{ width: `${percent ?? 0}%` }} />
       </div>
       <div className={classes.note}>
-        <span>{steps(run)}</span>
+        <span>{steps(run, doing)}</span>
         {run.eta_seconds !== null && <span>{formatDuration(Math.round(run.eta_seconds))} left</span>}
       </div>
     </div>
   );
 }
 
-function steps(run: RunSummary): string {
-  if (run.step === 0 && run.status === "launching") return "starting";
+function steps(run: RunSummary, doing?: string | null): string {
+  if (run.step === 0 && isLive(run)) return doing || "starting";
   const done = formatCount(run.step);
   if (run.total_steps === null) return `${done} steps`;
   return run.step >= run.total_steps ? `${done} steps` : `${done} / ${formatCount(run.total_steps)} steps`;

@@ -3,11 +3,12 @@ import { stringify } from "yaml";
 import type { Run } from "@/api/types";
 import { CopyButton } from "@/components/copy-button";
 import { Panel } from "@/components/panel";
+import { inReadingOrder } from "../spec-order";
 import classes from "./run-spec.module.css";
 
 /** The spec with its defaults filled in, as YAML that can be submitted again. */
 export function RunSpec({ run }: { run: Run }) {
-  const yaml = useMemo(() => stringify(run.spec, { lineWidth: 0 }).trimEnd(), [run.spec]);
+  const yaml = useMemo(() => stringify(inReadingOrder(run.spec), { lineWidth: 0 }).trimEnd(), [run.spec]);
   return (
     <Panel title="Spec" collapsible tools={<CopyButton text={yaml} label="Copy YAML" />}>
       <pre className={classes.code}>

@@ -2,11 +2,11 @@ import { Button } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { describeError } from "@/api/client";
-import type { TimelineEvent } from "@/api/types";
 import { Panel } from "@/components/panel";
 import { Failure, Loading } from "@/components/state-messages";
 import { formatInstant } from "@/format/duration";
 import { runEventsQuery } from "../api/runs";
+import { entriesOf, type TimelineEntry } from "../timeline";
 import classes from "./run-timeline.module.css";
 
 const SHOWN_AT_FIRST = 12;
@@ -15,15 +15,15 @@ const SHOWN_AT_FIRST = 12;
 export function RunTimeline({ runId }: { runId: string }) {
   const events = useQuery(runEventsQuery(runId));
   const [showsAll, setShowsAll] = useState(false);
-  const items = (events.data?.items ?? []).toReversed();
+  const items = entriesOf(events.data?.items ?? []);
   const shown = showsAll ? items : items.slice(0, SHOWN_AT_FIRST);
   return (
     <Panel title="Timeline" collapsible>
       {events.isPending && <Loading label="Loading the timeline" />}
       {events.isError && !events.data && <Failure {...describeError(events.error)} onRetry={() => events.refetch()} />}
       <ol className={classes.list}>
-        {shown.map((event) => (
-          <TimelineRow key={event.id} event={event} />
+        {shown.map((entry) => (
+          <TimelineRow key={entry.event.id} entry={entry} />
         ))}
       </ol>
       {items.length > shown.length && (
@@ -35,12 +35,15 @@ export function RunTimeline({ runId }: { runId: string }) {
   );
 }
 
-function TimelineRow({ event }: { event: TimelineEvent }) {
+function TimelineRow({ entry: { event, hidden } }: { entry: TimelineEntry }) {
   const time = new Date(event.at).toLocaleTimeString(undefined, { timeStyle: "medium" });
   return (
     <li className={classes.row} data-kind={event.kind} data-to={String(event.data.to ?? "")}>
       <span className={classes.dot} aria-hidden="true" />
-      <div className={classes.text}>{event.text}</div>
+      <div className={classes.text}>
+        {event.text}
+        {hidden > 0 && <span className={classes.hidden}> {hidden} before it.</span>}
+      </div>
       <div className={classes.meta}>
         <time dateTime={event.at} title={formatInstant(event.at)}>
           {time}
