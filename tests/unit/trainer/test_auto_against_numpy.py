@@ -14,7 +14,7 @@ from trainer.contract.spec import SGD, LookSAM
 from trainer.optimizer import GuardedOptimizer
 
 INPUTS, HIDDEN, CLASSES, BATCH, STEPS, K = 5, 7, 4, 16, 40, 5
-RHO, LR, MOMENTUM = 0.1, 0.05, 0.9
+LR, MOMENTUM = 0.05, 0.9
 SIZES = [INPUTS * HIDDEN, HIDDEN, HIDDEN * CLASSES, CLASSES]
 
 
@@ -48,7 +48,7 @@ def loss_and_gradient(w: np.ndarray, x: np.ndarray, labels: np.ndarray) -> tuple
     return loss, np.concatenate([part.ravel() for part in parts])
 
 
-def reference(noise: float) -> list[dict[str, np.ndarray | float]]:
+def reference(noise: float, rho: float) -> list[dict[str, np.ndarray | float]]:
     """Weights after each step, with alpha and c in use."""
     w, velocity = start(), np.zeros(sum(SIZES))
     g_v, alpha, c, rows = None, 0.0, 0.0, []
@@ -56,7 +56,7 @@ def reference(noise: float) -> list[dict[str, np.ndarray | float]]:
         x, labels = batch(t, noise)
         _, g = loss_and_gradient(w, x, labels)
         if t % K == 0:
-            _, g_s = loss_and_gradient(w + RHO * g / np.linalg.norm(g), x, labels)
+            _, g_s = loss_and_gradient(w + rho * g / np.linalg.norm(g), x, labels)
             new = g_s - (g @ g_s) / (g @ g) * g
             if g_v is not None:
                 cosine = (new @ g_v) / (np.linalg.norm(new) * np.linalg.norm(g_v))
@@ -68,11 +68,11 @@ def reference(noise: float) -> list[dict[str, np.ndarray | float]]:
             d = g + alpha * np.linalg.norm(g) / np.linalg.norm(g_v) * g_v
         velocity = MOMENTUM * velocity + d
         w = w - LR * velocity
-        rows.append({"w": w, "alpha": alpha, "c": c})
+        rows.append({"w": w, "alpha": alpha, "c": c, "ratio": np.linalg.norm(g_v) / np.linalg.norm(g)})
     return rows
 
 
-def trained(objective, noise: float) -> list[dict[str, np.ndarray | float]]:
+def trained(objective, noise: float, rho: float) -> list[dict[str, np.ndarray | float]]:
     """The same with the trainer's step and optimizer, and gradients by autograd."""
     w1, b1, w2, b2 = torch.from_numpy(start()).split(SIZES)
     current: list[tuple[np.ndarray, np.ndarray]] = [batch(0, noise)]
@@ -86,7 +86,7 @@ def trained(objective, noise: float) -> list[dict[str, np.ndarray | float]]:
     for weight, gradient in zip(problem.weights, problem.gradients, strict=True):
         weight.grad = gradient
     optimizer = GuardedOptimizer(SGD(name="sgd", lr=LR, momentum=MOMENTUM), problem.weights)
-    step = problem.step_of(LookSAM(name="looksam", rho=RHO, k=K))
+    step = problem.step_of(LookSAM(name="looksam", rho=rho, k=K))
     rows = []
     for t in range(STEPS):
         current[0] = batch(t, noise)
@@ -98,9 +98,17 @@ def trained(objective, noise: float) -> list[dict[str, np.ndarray | float]]:
     return rows
 
 
-@pytest.mark.parametrize("noise", [0.1, 2.0])
-def test_forty_steps_agree(objective, noise):
-    ours, expected = trained(objective, noise), reference(noise)
+@pytest.mark.parametrize(
+    ("noise", "rho", "ratio_exceeds_one"),
+    [
+        pytest.param(0.1, 0.1, False, id="directions persist"),
+        pytest.param(2.0, 0.1, False, id="noisy batches"),
+        pytest.param(0.1, 3.0, True, id="large rho"),  # ||g_v|| > ||g||: the min(1, ...) of the rule decides
+    ],
+)
+def test_forty_steps_agree(objective, noise, rho, ratio_exceeds_one):
+    ours, expected = trained(objective, noise, rho), reference(noise, rho)
+    assert any(row["ratio"] > 1 and row["alpha"] > 0 for row in expected) == ratio_exceeds_one
     for t, (mine, theirs) in enumerate(zip(ours, expected, strict=True)):
         # The issue's bar. Found: about 1e-13, since forty steps multiply roundings of 1e-16 by the curvature.
         assert np.linalg.norm(mine["w"] - theirs["w"]) <= 1e-10 * np.linalg.norm(theirs["w"]), f"step {t}"

@@ -267,6 +267,15 @@ class TestPersistence:
         assert torch.equal(problem.state.persistence, held)
         assert descent.signals["direction_cosine"].isnan()
 
+    def test_weak_refreshes_are_counted_in_a_row(self, random_quadratic):
+        problem, _ = random_quadratic()
+        step = problem.step_of(LookSAM(name="looksam", rho=0.05, k=1))
+        problem.state.weak_refreshes = torch.tensor(18.0, dtype=torch.float64)
+        step(0, problem.evaluate)
+        assert problem.state.weak_refreshes == 19
+        step(1, problem.evaluate)  # at the same point: cosine 1, so c is 0.2
+        assert problem.state.weak_refreshes == 0
+
     def test_a_resume_without_the_direction_refreshes_at_once_and_leaves_it(self, random_quadratic):
         problem, _ = random_quadratic()
         step = problem.step_of(LookSAM(name="looksam", rho=0.05, k=5))
