@@ -101,7 +101,7 @@ def test_two_workers(two_ranks, run, small_spec, tmp_path):
         expected = list(whole.weights.values())
         assert first[item]["evaluations"] == whole.outcome.gradient_evaluations
         for a, b in zip(weights_of(folder, item, 0), expected, strict=True):
-            # The bar: only the order of sums differs. Found: below 1e-13.
+            # The bar for two workers: only the order of sums differs. Found: below 1e-13.
             torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
         for step, values in whole.deterministic_points.items():
             for name, value in values.items():

@@ -118,7 +118,7 @@ class TestAccumulation:
     def test_micro_batches_add_up_to_the_global_batch(self, run, small_spec, method):
         whole = run(small_spec(precision="fp64", method=method))
         parts = run(small_spec(precision="fp64", method=method, micro_batch_size=8))
-        # Sums in another order, 12 steps: found 1e-14; the bar for two workers is 1e-12.
+        # Sums in another order, 12 steps: found 1e-14; the bar for two workers is 1e-12.
         for name, value in whole.weights.items():
             torch.testing.assert_close(parts.weights[name], value, rtol=0, atol=1e-12)
 
