@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,9 @@ def kill_process(title: str) -> Callable[[Any, str], None]:
 
 
 @pytest.fixture(scope="module")
-def watch(stack: Any) -> Watch:
-    return Watch(stack.api_url, stack.token)
+def watch(stack: Any) -> Iterator[Watch]:
+    with Watch(stack.api_url, stack.token) as watch:
+        yield watch
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The API held down under a running run, and the whole stack killed: nothing is relaunched that lives, nothing is lost."""
+"""The API held down under a running run, and the whole stack killed: what lives is left alone, nothing is lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ LEASES = 10
 
 
 def test_the_api_away_for_ten_leases_relaunches_nothing_and_loses_nothing(stack: Any) -> None:
-    watch = Watch(stack.api_url, stack.token)
+    with Watch(stack.api_url, stack.token) as watch:
+        hold_the_api_down(stack, watch)
+
+
+def hold_the_api_down(stack: Any, watch: Watch) -> None:
     run_id = watch.submit(digits_run(steps=2000, checkpoint_every=500))
     before = watch.until_step(run_id, 10)
     stack.stop("api")
@@ -34,7 +38,11 @@ def test_the_api_away_for_ten_leases_relaunches_nothing_and_loses_nothing(stack:
 
 def test_a_killed_stack_started_again_goes_on_with_running_and_queued_runs(fresh_stack: Any) -> None:
     stack = fresh_stack()
-    watch = Watch(stack.api_url, stack.token)
+    with Watch(stack.api_url, stack.token) as watch:
+        kill_the_stack(stack, watch)
+
+
+def kill_the_stack(stack: Any, watch: Watch) -> None:
     spec = digits_run(steps=120)
     running = watch.submit(spec)
     watch.until_step(running, 45)

@@ -23,6 +23,12 @@ class Watch:
             base_url=f"{api_url}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=10
         )
 
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
     def submit(self, spec: dict[str, Any], **headers: str) -> str:
         answer = self._http.post("/runs", json={"spec": spec}, headers=headers)
         assert answer.status_code in (200, 201), answer.text
