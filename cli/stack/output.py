@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import sys
 from collections import deque
@@ -32,8 +33,18 @@ class PartOutput:
         self.last: deque[str] = deque(maxlen=REMEMBERED_LINES)
         self._shown = shown
 
-    async def follow(self, stream: asyncio.StreamReader) -> None:
-        """Copies the stream until it ends. Reads in chunks: a line may be longer than any buffer."""
+    async def follow(self, pipe: int) -> None:
+        """Copies what comes out of the pipe until it ends. Reads in chunks: a line may be longer than any buffer."""
+        stream = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), io.FileIO(pipe)
+        )
+        try:
+            await self._copy(stream)
+        finally:
+            transport.close()
+
+    async def _copy(self, stream: asyncio.StreamReader) -> None:
         if self.path.exists() and self.path.stat().st_size > MAX_LOG_BYTES:
             self.path.replace(self.path.with_name(f"{self.path.name}.1"))
         with self.path.open("a", encoding="utf-8", buffering=1) as file:

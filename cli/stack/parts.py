@@ -133,7 +133,7 @@ def _postgres(stack: Stack) -> Part:
         stop_seconds=15.0,
         stop_rank=2,
         death_signal=postgres.DEATH_SIGNAL,
-        shown=lambda line: not line.startswith("LOG:"),
+        shown=lambda line: not line.startswith("LOG:") and "is starting up" not in line,
     )
 
 
@@ -207,7 +207,8 @@ def _control_plane(stack: Stack, client: httpx.AsyncClient) -> list[Part]:
             command=lambda: [*celery, "beat", f"--schedule={run / 'beat'}", f"--pidfile={run / 'beat.pid'}",
                              "--loglevel=INFO"],
             environment=environment,
-            needs=("valkey", "migrate"),
+            # Ray first: a reconcile that meets a Ray in the middle of its start waits ten seconds for an answer.
+            needs=("valkey", "migrate", "ray"),
             shown=lambda line: "Sending due task" not in line,
             # A killed beat leaves its pid file, and the pid may have been given to another process.
             prepare=lambda: (run / "beat.pid").unlink(missing_ok=True),

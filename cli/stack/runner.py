@@ -26,6 +26,7 @@ HEALTHY_SECONDS = 30.0
 START_ATTEMPTS = 3
 """At the stack's start; a part that has been ready once is restarted for ever."""
 POLL_SECONDS = 0.1
+CHECK_SECONDS = 5.0
 
 NOT_READY = (OSError, TimeoutError, httpx.HTTPError, psycopg.OperationalError, KeyError, ValueError)
 
@@ -69,29 +70,40 @@ class Runner:
     def pid(self) -> int | None:
         return self.process.pid if self.process is not None and self.process.returncode is None else None
 
+    @property
+    def _unwanted(self) -> bool:
+        return self._stopping or not self._wanted.is_set()
+
     async def run(self) -> None:
         """Until stopped. Raises Failure if the part never gets ready."""
         for name in self.part.needs:
             await self._needs[name].reached.wait()
         delay, failures = FIRST_DELAY_SECONDS, 0
-        while not self._stopping:
+        while True:
             await self._wanted.wait()
             if self._stopping:
-                break
-            ready_for, code = await self._live_once()
-            if self._stopping or not self._wanted.is_set():
-                continue
-            if self.part.once and code == 0:
-                self.state = State.done
-                self.reached.set()
                 return
-            failures += 1
-            if not self.reached.is_set() and failures >= START_ATTEMPTS:
-                raise Failure(self._why_not(code))
+            try:
+                ready_for, code = await self._live_once()
+            except Failure as failure:
+                if not self.reached.is_set():
+                    raise
+                ready_for, why = 0.0, failure.sentence
+            else:
+                why = f"ended with {_spelled(code)}"
+                if self.part.once and code == 0:
+                    self.state = State.done
+                    self.reached.set()
+                    return
+                failures += 1
+                if not self.reached.is_set() and failures >= START_ATTEMPTS and not self._unwanted:
+                    raise Failure(self._why_not(code))
+            if self._unwanted:
+                continue
             delay = FIRST_DELAY_SECONDS if ready_for > HEALTHY_SECONDS else delay
             self.state = State.restarting
             self.restarts += 1
-            say(f"ended with {_spelled(code)}; starting it again in {delay:g} s", self.part.name)
+            say(f"{why}; starting it again in {delay:g} s", self.part.name)
             await asyncio.sleep(delay)
             delay = min(delay * 2, LONGEST_DELAY_SECONDS)
 
@@ -100,6 +112,8 @@ class Runner:
         self.state = State.starting
         await asyncio.to_thread(self.part.prepare)
         process = await self._spawn()
+        if self._unwanted:  # Asked while it was being started.
+            await self._end_process()
         waiting = asyncio.create_task(self._become_ready(process))
         code = await process.wait()
         waiting.cancel()
@@ -114,23 +128,27 @@ class Runner:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         command = list(self.part.command())
+        # A pipe of our own: with asyncio's, `process.wait()` waits for everybody who inherited it.
+        output, written = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
+                stdout=written,
+                stderr=written,
                 env=marked(self.part.environment, self._stack_id, self.part.name),
                 cwd=self._home.run,
                 start_new_session=True,  # Ctrl-C reaches the supervisor only, which stops the parts in order.
                 preexec_fn=dies_with_parent(self.part.death_signal),
             )
         except OSError as error:
+            os.close(output)
             raise Failure(f"{self.part.name} cannot be started: {command[0]}: {error.strerror}") from None
+        finally:
+            os.close(written)
         self.process = process
         self._records.add(self.part.name, process.pid)
-        assert process.stdout is not None
-        copying = asyncio.create_task(self._output.follow(process.stdout))
+        copying = asyncio.create_task(self._output.follow(output))
         self._copying.add(copying)
         copying.add_done_callback(self._copying.discard)
         return process
@@ -140,9 +158,11 @@ class Runner:
         if self.part.once:
             return None
         give_up_at = time.monotonic() + self.part.ready_seconds
-        while self.part.check_ready is not None:
+        # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends this loop.
+        while self.part.check_ready is not None and process.returncode is None:
             try:
-                await asyncio.wait_for(self.part.check_ready(), 5)
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self.part.check_ready()
                 break
             except NOT_READY:
                 if time.monotonic() > give_up_at:
@@ -185,7 +205,8 @@ class Runner:
         with suppress(ProcessLookupError):
             process.send_signal(self.part.stop_signal)
         try:
-            await asyncio.wait_for(process.wait(), self.part.stop_seconds)
+            async with asyncio.timeout(self.part.stop_seconds):
+                await process.wait()
         except TimeoutError:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +14,7 @@ from cli.stack import control
 from cli.stack.home import Home, StackConfig
 from cli.stack.output import say
 from cli.stack.parts import Part
-from cli.stack.processes import Records
+from cli.stack.processes import Records, end_leftovers
 from cli.stack.runner import Runner, State
 
 READY_AGAIN_SECONDS = 300.0
@@ -24,6 +24,7 @@ class Supervisor:
     """All runners of one stack."""
 
     def __init__(self, home: Home, config: StackConfig, parts: list[Part]) -> None:
+        self._home = home
         self._config = config
         self._runners: dict[str, Runner] = {}
         self._stop = asyncio.Event()
@@ -32,15 +33,18 @@ class Supervisor:
         for part in parts:
             self._runners[part.name] = Runner(part, home, config.stack_id, records, self._runners)
 
-    async def run(self, on_ready: Callable[[float], None]) -> None:
-        """Until SIGINT or SIGTERM; `on_ready` gets the seconds it took. Raises Failure if a part cannot start."""
+    async def run(self, work_together: Callable[[], Awaitable[None]], on_ready: Callable[[float], None]) -> None:
+        """Until SIGINT or SIGTERM. Raises Failure if a part cannot start.
+
+        When every part has started, waits for `work_together`, then tells `on_ready` the seconds it all took.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._asked_to_stop)
         server = await control.serve(control.socket_path(self._config.short_folder), self._answer)
         began = time.monotonic()
         running = [asyncio.create_task(runner.run(), name=runner.part.name) for runner in self._runners.values()]
-        told = asyncio.create_task(self._tell_when_ready(began, on_ready))
+        told = asyncio.create_task(self._tell_when_ready(began, work_together, on_ready))
         stopped = asyncio.create_task(self._stop.wait())
         try:
             await self._watch(running, stopped)
@@ -51,6 +55,8 @@ class Supervisor:
             for task in (*running, stopped):
                 task.cancel()
             await asyncio.gather(*running, stopped, told, return_exceptions=True)
+            # A part may have been in the middle of its start.
+            await asyncio.to_thread(end_leftovers, self._home, self._config.stack_id, [])
             control.socket_path(self._config.short_folder).unlink(missing_ok=True)
 
     async def _watch(self, running: list[asyncio.Task[None]], stopped: asyncio.Task[Any]) -> None:
@@ -68,9 +74,12 @@ class Supervisor:
             say("stopping")
             self._stop.set()
 
-    async def _tell_when_ready(self, began: float, on_ready: Callable[[float], None]) -> None:
+    async def _tell_when_ready(
+        self, began: float, work_together: Callable[[], Awaitable[None]], on_ready: Callable[[float], None]
+    ) -> None:
         for runner in self._runners.values():
             await runner.reached.wait()
+        await work_together()
         self._up = True
         on_ready(time.monotonic() - began)
 

@@ -6,6 +6,8 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -22,6 +24,8 @@ from cli.stack.supervisor import Supervisor
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "frontend" / "dist"
 LEAST_SLOTS = 2
+READY_SECONDS = 60.0
+"""From the last part's start until the API must call all of it ready."""
 
 
 def up(home: Home, *, slots: int | None, port: int | None) -> None:
@@ -47,7 +51,22 @@ def up(home: Home, *, slots: int | None, port: int | None) -> None:
 async def supervise(stack: Stack) -> None:
     async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
         supervisor = Supervisor(stack.home, stack.config, parts_of(stack, client))
-        await supervisor.run(lambda seconds: say_ready(stack, seconds))
+        await supervisor.run(lambda: wait_until_ready(client, stack.api_url), lambda seconds: say_ready(stack, seconds))
+
+
+async def wait_until_ready(client: httpx.AsyncClient, api_url: str) -> None:
+    """Until the API says that runs can be taken and trained; gives up with what is missing, since it may come later."""
+    missing = "the API did not answer"
+    give_up_at = time.monotonic() + READY_SECONDS
+    while time.monotonic() < give_up_at:
+        with suppress(httpx.HTTPError, ValueError):
+            answer = await client.get(f"{api_url}/readyz")
+            if answer.is_success:
+                return
+            checks = answer.json().get("checks", [])
+            missing = "; ".join(f"{check['name']}: {check['detail']}" for check in checks if not check["ok"])
+        await asyncio.sleep(0.1)
+    say(f"all parts run, but runs cannot be trained yet: {missing}")
 
 
 def say_ready(stack: Stack, seconds: float) -> None:
