@@ -185,6 +185,8 @@ def _load_libraries() -> None:
     try:
         import trainer.heartbeat
         import trainer.loop  # noqa: F401
+
+        log.info("Libraries are loaded.")
     except Exception:
         log.exception("The training libraries could not be loaded")
 

@@ -28,7 +28,8 @@ SPEC: dict[str, Any] = {
     "steps": 3,
     "resources": {"workers": 2},
 }
-STAGES = ("answered", "submitted_to_ray", "claimed", "group_joined", "first_step")
+STAGES = ("answered", "submitted_to_ray", "claimed", "rank0_up", "libraries_loaded", "joined", "first_step")
+IN_RANK0_LOG = {"rank0_up": "Rank 0 is process", "libraries_loaded": "Libraries are loaded", "joined": "trains on"}
 IDLE_SECONDS = 3.0
 """Between rounds, so that the last one's processes are gone and the stack is idle."""
 
@@ -83,10 +84,7 @@ def start_stack(folder: Path) -> tuple[subprocess.Popen[str], str, str]:
 
 
 def one_run(http: httpx.Client) -> dict[str, float]:
-    """Seconds after the POST at which each stage was over; all clocks are this machine's.
-
-    "group_joined" is when the API heard of it, up to half a second later than it was.
-    """
+    """Seconds after the POST at which each stage was over; all clocks are this machine's."""
     sent = datetime.now(UTC)
     run_id = http.post("/runs", json={"spec": SPEC}).raise_for_status().json()["id"]
     answered = datetime.now(UTC)
@@ -98,16 +96,17 @@ def one_run(http: httpx.Client) -> dict[str, float]:
     if run["status"] != "succeeded":
         raise SystemExit(f"run {run_id} ended {run['status']}: {run['reason']} {run['detail']}")
     [attempt] = run["attempts"]
-    events = http.get(f"/runs/{run_id}/events").raise_for_status().json()["items"]
-    [joined] = [event["at"] for event in events if event["kind"] == "attempt" and event["actor"] == "trainer"]
+    log = http.get(f"/runs/{run_id}/attempts/1/log", params={"source": "rank-0"}).raise_for_status().json()["lines"]
     moments = {
         "answered": answered,
         "submitted_to_ray": datetime.fromisoformat(attempt["submitted_at"]),
         "claimed": datetime.fromisoformat(attempt["claimed_at"]),
-        "group_joined": datetime.fromisoformat(joined),
         "first_step": datetime.fromisoformat(attempt["first_step_at"]),
     }
-    return {stage: (moment - sent).total_seconds() for stage, moment in moments.items()}
+    for stage, words in IN_RANK0_LOG.items():
+        [line] = [line for line in log if words in line]
+        moments[stage] = datetime.fromisoformat(line.split()[0])
+    return {stage: (moments[stage] - sent).total_seconds() for stage in STAGES}
 
 
 def one_process(folder: Path, number: int) -> float:
