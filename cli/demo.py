@@ -12,11 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -56,7 +57,8 @@ def demo() -> None:
             )
         if started is not None and not os.environ.get("DEMO_EXIT"):
             console.print("The stack keeps running; Ctrl-C stops it.")
-            started.wait()
+            with suppress(KeyboardInterrupt):
+                started.wait()
 
 
 def submit(client: Client, method: str) -> RunView:
@@ -89,9 +91,8 @@ def running_stack(home: Home, console: Console) -> Iterator[subprocess.Popen[byt
     try:
         wait_until_up(home, process, console)
         yield process
-    except KeyboardInterrupt:
-        console.print("Stopping the stack.")
     finally:
+        console.print("Stopping the stack.")
         process.terminate()
         try:
             process.wait(STOP_SECONDS)
@@ -138,11 +139,12 @@ def last_line(log: Path) -> str:
 
 
 def results(runs: list[RunView]) -> Table:
-    table = Table(title="Same weights, same data order, same seed; only the method differs", title_style="")
+    title = "Same weights, same data order, same seed; only the method differs"
+    table = Table(title=title, title_style="", box=box.SIMPLE, padding=0, pad_edge=False)
     for heading in ("method", "status"):
-        table.add_column(heading)
-    for heading in ("val. top-1 %", "val. loss", "train loss", "gradient evaluations", "seconds"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, no_wrap=True)
+    for heading in ("val. top-1 %", "val. loss", "train loss", "grad. evals", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for run, method in zip(runs, METHODS.values(), strict=True):
         evaluations = run.value("gradient_evaluations")
         table.add_row(
@@ -170,4 +172,4 @@ if __name__ == "__main__":
         sys.stderr.write(f"basin: {failure.sentence}\n")
         sys.exit(failure.exit_code)
     except KeyboardInterrupt:
-        sys.exit(ExitCode.done)
+        sys.exit(ExitCode.interrupted)
