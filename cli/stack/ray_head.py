@@ -24,7 +24,7 @@ DRIVERS = 1000
 OBJECT_STORE_BYTES = 150_000_000
 """Basin hardly uses Ray's object store; Ray would take 30 % of the memory."""
 KEPT_SESSIONS = 3
-SHOWN_WORDS = ("ERROR", "Error", "Traceback", "terminated", "WARN")
+SHOWN_WORDS = ("ERR", "Error", "Traceback", "WARN", "exited unexpectedly")
 """Lines of `ray start` that a person should see; the rest is advice about clusters."""
 
 
