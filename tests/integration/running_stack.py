@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,7 @@ class RunningStack:
         if self.process is not None and self.process.poll() is None:
             assert self.interrupt() == 0, self.tail()
         self.wait_until_gone()
+        shutil.rmtree(self.config.short_folder, ignore_errors=True)
 
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("BASIN_", "RAY_"))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,9 +25,11 @@ def start(folder: Path) -> subprocess.Popen[str]:
 
 
 def left(folder: Path) -> list[str]:
+    """Processes that the ended stack left; its folder for sockets is removed."""
     home = Home(folder)
     config = home.read_config()
     assert config is not None
+    shutil.rmtree(config.short_folder)
     return [str(process) for process in leftovers(home, config.stack_id, Records.read(home.records_file))]
 
 

@@ -7,10 +7,10 @@ import socket
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import psutil
-import pytest
 
 from cli.stack.home import Home
 from tests.integration.running_stack import RunningStack
@@ -74,17 +74,20 @@ def test_a_second_up_on_the_folder_is_refused_in_one_sentence(stack: RunningStac
     assert stack.seen("api") == before
 
 
-def test_a_taken_port_is_refused_in_one_sentence(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_taken_port_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         done = subprocess.run(
             [sys.executable, "-m", "cli", "up", f"--port={port}"],
-            env={**os.environ, "BASIN_HOME": str(tmp_path_factory.mktemp("taken"))},
+            env={**os.environ, "BASIN_HOME": str(tmp_path)},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert f"port {port} of the API is taken by another program" in done.stderr
+    config = Home(tmp_path).read_config()
+    assert config is not None
+    config.short_folder.rmdir()
 
 
 def test_an_unknown_part_is_refused_with_those_there_are(stack: RunningStack) -> None:
