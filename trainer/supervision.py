@@ -173,7 +173,7 @@ class _Supervision:
                     f"{_named(late)} of {size} did not join the others within {group.join_timeout_seconds:.0f} s.",
                 )
         elif self._progress.still_seconds(now) > group.hang_timeout_seconds:
-            hung = hung_ranks(self._progress, group.silent(), group.running)
+            hung = hung_ranks(self._progress, group.silent(group.hang_timeout_seconds / 2), group.running)
             group.write_stacks(timeout_seconds=1.0)
             where = ", ".join(sorted({group.places[rank].host for rank in hung}))
             raise TrainerError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,7 @@ class WorkerGroup:
         self._placing: dict[Any, int] = {}  # what Ray returns for a rank's `place` -> rank
         self._training: dict[Any, int] = {}  # what Ray returns for a rank's `train` -> rank
         self._asked: dict[Any, int] = {}  # for a rank's `pulse` -> rank
+        self._asked_at: dict[int, float] = {}  # rank -> monotonic time of the last question
 
     @property
     def join_timeout_seconds(self) -> float:
@@ -149,11 +151,13 @@ class WorkerGroup:
         for rank in self.running:
             if rank not in owing:
                 self._asked[self._watching(rank, "pulse").remote()] = rank
+                self._asked_at[rank] = time.monotonic()
         return answers
 
-    def silent(self) -> list[int]:
-        """Ranks that owe an answer to the last question."""
-        return sorted(self._asked.values())
+    def silent(self, for_seconds: float) -> list[int]:
+        """Ranks that have owed an answer for so long."""
+        since = time.monotonic() - for_seconds
+        return sorted(rank for rank in self._asked.values() if self._asked_at[rank] < since)
 
     def request_stop(self) -> None:
         self._watching(0, "request_stop").remote()
