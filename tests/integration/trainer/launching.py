@@ -81,6 +81,11 @@ class Trainer:
             lambda: any(report.step >= step for report in self.server.of(Writer.rank0, "metrics")), f"step {step}"
         )
 
+    def until_gone(self, rank: int) -> None:
+        """Ray ends a rank within a moment, one that is stopped within five seconds."""
+        process_id = self.process_of(rank)
+        self.until(lambda: not is_alive(process_id), f"rank {rank} to end", 15)
+
     def end(self) -> tuple[EndReason, str]:
         """What the driver reported last."""
         reports = self.server.of(Writer.driver, "ended")

@@ -12,7 +12,6 @@ import pytest
 from tests.integration.trainer.launching import (
     RayHead,
     digits_spec,
-    is_alive,
     read_json_lines,
     running,
     signal_process,
@@ -49,8 +48,8 @@ def test_two_workers_train_and_every_number_arrives(ray_head: RayHead, tmp_path:
         assert server.claims[0].storage_proof == "the-proof"
         assert "Rank 1 of 2" in trainer.log("rank-1")
         assert not list((tmp_path / "spool").iterdir())
-        assert not is_alive(trainer.process_of(0))
-        assert not is_alive(trainer.process_of(1))
+        trainer.until_gone(0)
+        trainer.until_gone(1)
 
 
 def _unsent_in(checkpoint: Path) -> list[dict[str, Any]]:
@@ -84,7 +83,7 @@ def test_a_killed_rank_ends_the_group_and_is_named(ray_head: RayHead, tmp_path: 
         reason, detail = trainer.end()
         assert reason is EndReason.trainer_crashed
         assert detail.startswith(f"Rank 1 (process {trainer.process_of(1)}"), detail
-        assert not is_alive(trainer.process_of(0))
+        trainer.until_gone(0)
         steps = [report.step for report in trainer.server.of(Writer.rank0, "metrics")]
         assert steps == list(range(1, len(steps) + 1)), "rank 0 delivers what it has before it is ended"
 
@@ -96,7 +95,7 @@ def test_a_killed_rank_0_ends_the_group_and_its_spool_is_delivered(ray_head: Ray
         assert trainer.wait(60) == 1
         reason, detail = trainer.end()
         assert (reason, detail.split(" (")[0]) == (EndReason.trainer_crashed, "Rank 0")
-        assert not is_alive(trainer.process_of(1))
+        trainer.until_gone(1)
         numbers = trainer.server.sequence(Writer.rank0)
         assert numbers == list(range(1, len(numbers) + 1))
         assert not list((tmp_path / "spool").iterdir())
@@ -105,14 +104,13 @@ def test_a_killed_rank_0_ends_the_group_and_its_spool_is_delivered(ray_head: Ray
 def test_a_hung_rank_ends_the_group_and_is_named(ray_head: RayHead, tmp_path: Path) -> None:
     with running(ray_head, tmp_path, digits_spec(**LONG), timeouts={"join": 60, "hang": 4}) as trainer:
         trainer.until_trained(5)
-        hung = trainer.process_of(1)
-        signal_process(hung, signal.SIGSTOP)
+        signal_process(trainer.process_of(1), signal.SIGSTOP)
         assert trainer.wait(60) == 1
         reason, detail = trainer.end()
         assert reason is EndReason.trainer_hung
         assert detail.startswith("Rank 1 of 2"), detail
         assert "all_reduce" in trainer.log("rank-0"), "the rank that waited wrote where it stood"
-        trainer.until(lambda: not is_alive(hung), "the hung process to end", 15)
+        trainer.until_gone(1)
 
 
 def test_a_model_argument_that_timm_refuses_rejects_the_spec(ray_head: RayHead, tmp_path: Path) -> None:
@@ -144,7 +142,7 @@ def test_sigterm_saves_in_time_and_says_so(ray_head: RayHead, tmp_path: Path) ->
         reason, detail = trainer.end()
         assert (reason, detail) == (EndReason.node_lost, "Ray stopped the job (SIGTERM); a checkpoint was saved.")
         assert trainer.server.of(Writer.rank0, "checkpoint")
-        assert not is_alive(trainer.process_of(1))
+        trainer.until_gone(1)
 
 
 def test_a_superseded_attempt_ends_at_once_and_saves_nothing(ray_head: RayHead, tmp_path: Path) -> None:
@@ -177,8 +175,8 @@ def test_the_ranks_die_with_their_driver(ray_head: RayHead, tmp_path: Path) -> N
         trainer.until_trained(5)
         signal_process(trainer.process_of(1), signal.SIGSTOP)
         trainer.process.kill()
-        ranks = [trainer.process_of(rank) for rank in (0, 1)]
-        trainer.until(lambda: not any(is_alive(rank) for rank in ranks), "the ranks to end", 15)
+        trainer.until_gone(0)
+        trainer.until_gone(1)
 
 
 def test_an_attempt_that_another_process_holds_is_left_alone(ray_head: RayHead, tmp_path: Path) -> None:
