@@ -26,7 +26,7 @@ def ray_head() -> Iterator[RayHead]:
     token.write_text(secrets.token_hex(32))
     environment = {
         **os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DISABLE_IMPORT_WARNING": "1",
+        "RAY_DISABLE_IMPORT_WARNING": "1", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the last: loopback only
     }  # fmt: skip
     port, *others = free_ports(5)
     with (folder / "head.log").open("wb") as log:

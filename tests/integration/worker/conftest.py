@@ -41,6 +41,7 @@ def ray_server() -> Iterator[RayServer]:
     token.write_text(secrets.token_hex(32))
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     environment["RAY_USAGE_STATS_ENABLED"] = "0"
+    environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray then listens on loopback only
     dashboard = free_port()
     command = [
         str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--num-cpus={SLOTS}",
