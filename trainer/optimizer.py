@@ -52,16 +52,16 @@ def build(spec: OptimizerSpec, weights: Sequence[Tensor]) -> Optimizer:
 
 
 def learning_rate(schedule: Schedule, peak: float, step: int, total_steps: int) -> float:
-    """Of step `step` (from 0): a linear warm-up, then the curve down to its last step's fraction of `peak`.
+    """Of step `step` (from 0): a linear warm-up, then the curve towards its final fraction of `peak`.
 
     A pure function of the step, so there is no scheduler to save. The warm-up starts from 0 *before* the first step:
-    step t of w runs at (t+1)/w, since a first step at 0 would be wasted.
+    step t of w runs at (t+1)/w, since a first step at 0 would be wasted. Likewise the curve reaches its end *after* the
+    last step.
     """
     if step < schedule.warmup_steps:
         return peak * (step + 1) / schedule.warmup_steps
     if schedule.name == "constant":
         return peak
-    last = total_steps - 1
-    progress = (step - schedule.warmup_steps) / max(1, last - schedule.warmup_steps)
+    progress = (step - schedule.warmup_steps) / (total_steps - schedule.warmup_steps)
     left = 1 - progress if schedule.name == "linear" else (1 + math.cos(math.pi * progress)) / 2
     return peak * (schedule.final_lr_fraction + (1 - schedule.final_lr_fraction) * left)

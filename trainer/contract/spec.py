@@ -142,7 +142,7 @@ class Schedule(SpecPart):
     warmup_steps: int = Field(default=0, ge=0, le=MAX_STEPS)
     """Linear warm-up from 0 to `lr` over so many steps. 0 is off."""
     final_lr_fraction: float = Field(default=0.0, ge=0, le=1)
-    """What is left of `lr` at the last step, as a fraction of it. Ignored by `constant`."""
+    """What is left of `lr` at the end of the run, after its last step, as a fraction of it. Ignored by `constant`."""
 
 
 class Evaluation(SpecPart):

@@ -1268,7 +1268,7 @@ export interface components {
             warmup_steps: number;
             /**
              * Final Lr Fraction
-             * @description What is left of `lr` at the last step, as a fraction of it. Ignored by `constant`.
+             * @description What is left of `lr` at the end of the run, after its last step, as a fraction of it. Ignored by `constant`.
              * @default 0
              */
             final_lr_fraction: number;

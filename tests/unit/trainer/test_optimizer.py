@@ -17,14 +17,14 @@ class TestLearningRate:
     def test_constant(self):
         assert rates(Schedule(name="constant"), 3) == [2.0, 2.0, 2.0]
 
-    def test_linear_reaches_its_fraction_at_the_last_step(self):
-        assert rates(Schedule(name="linear", final_lr_fraction=0.5), 5) == pytest.approx([2.0, 1.75, 1.5, 1.25, 1.0])
+    def test_linear_reaches_its_fraction_after_the_last_step(self):
+        assert rates(Schedule(name="linear", final_lr_fraction=0.5), 4) == pytest.approx([2.0, 1.75, 1.5, 1.25])
 
-    def test_cosine(self):
-        assert rates(Schedule(name="cosine"), 5) == pytest.approx([2.0, 1 + 0.5**0.5, 1.0, 1 - 0.5**0.5, 0.0])
+    def test_cosine_wastes_no_step_at_zero(self):
+        assert rates(Schedule(name="cosine"), 4) == pytest.approx([2.0, 1 + 0.5**0.5, 1.0, 1 - 0.5**0.5])
 
     def test_warm_up_starts_above_zero_and_ends_at_the_peak(self):
-        assert rates(Schedule(name="linear", warmup_steps=4), 7) == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 1.0, 0.0])
+        assert rates(Schedule(name="linear", warmup_steps=4), 6) == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 1.0])
 
     def test_a_warm_up_longer_than_the_run_is_only_a_warm_up(self):
         assert rates(Schedule(warmup_steps=8), 4) == pytest.approx([0.25, 0.5, 0.75, 1.0])
