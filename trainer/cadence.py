@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainer.contract.spec import NoMethod, TrainingSpec
+from trainer.contract.methods import NoMethod
+from trainer.contract.spec import TrainingSpec
 
 
 @dataclass(frozen=True)

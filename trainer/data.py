@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from trainer import randomness
+from trainer.contract.data import DigitsData
 from trainer.contract.ends import EndReason
-from trainer.contract.spec import DigitsData, TrainingSpec
+from trainer.contract.spec import TrainingSpec
 from trainer.errors import TrainerError, rejected
 
 Indices = npt.NDArray[np.int64]

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainer.contract.spec import SGD, AdamW, Schedule
-from trainer.contract.spec import Optimizer as OptimizerSpec
+from trainer.contract.optimizers import SGD, AdamW
+from trainer.contract.optimizers import Optimizer as OptimizerSpec
+from trainer.contract.spec import Schedule
 
 
 class GuardedOptimizer:

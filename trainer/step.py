@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from trainer import looksam
-from trainer.contract.spec import SAM, LookSAM, Method
+from trainer.contract.methods import SAM, LookSAM, Method
 
 WEAK_PERSISTENCE = 0.1
 

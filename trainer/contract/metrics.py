@@ -100,6 +100,24 @@ CATALOGUE: tuple[Metric, ...] = (
         description="Share of the validation set classified rightly.",
     ),
     Metric(
+        name="sharpness",
+        title="Sharpness L(w+r*g/||g||)-L(w)",
+        unit="nat",
+        direction="lower",
+        deterministic=True,
+        group="validation",
+        description="How much a step of length sharpness_radius up its gradient raises the training set's loss at the end.",
+    ),
+    Metric(
+        name="training_set_loss",
+        title="Training set loss",
+        unit="nat",
+        direction="lower",
+        deterministic=True,
+        group="validation",
+        description="Mean loss over the whole training set at the end, in evaluation mode without augmentation.",
+    ),
+    Metric(
         name="loss_rise",
         title="Loss rise L(w+eps)-L(w)",
         unit="nat",
@@ -188,6 +206,15 @@ CATALOGUE: tuple[Metric, ...] = (
         deterministic=False,
         group="speed",
         description="Seconds of training so far, over all attempts, without waiting and start-up.",
+    ),
+    Metric(
+        name="cpu_seconds",
+        title="CPU-seconds",
+        unit="s",
+        direction="lower",
+        deterministic=False,
+        group="speed",
+        description="CPU time of all workers' processes in training steps so far, over all attempts.",
     ),
 )
 

@@ -46,18 +46,22 @@ def problems_in(items: Iterable[Mapping[str, Any]], root: str = "") -> list[Spec
 
 
 # How the validators that look at several fields word their errors: "`field` value must ...: remedy".
-_WHOLE_SPEC = re.compile(r"Value error, `([\w.]+)` (\S+) (must .+): (.+)")
+_SEVERAL_FIELDS = re.compile(r"Value error, `([\w.]+)` (\S+) (must .+): (.+)")
 _UNION_TAGS = {
     "constrained-float",
-    "literal['auto']",
+    "literal['auto','fresh_ratio']",
     "float",
     "int",
     "sgd",
     "adamw",
+    "lamb",
     "none",
     "sam",
     "looksam",
+    "layersam",
+    "look_layersam",
     "digits",
+    "image_folder",
 }
 
 
@@ -92,8 +96,9 @@ def _problem(path: str, kind: str, value: Any, ctx: dict[str, Any], message: str
         )
     if kind == "literal_error":
         return SpecProblem(path=path, value=shown, allowed=f"must be {ctx['expected']}", remedy=f"Change `{field}`")
-    if kind == "value_error" and not path and (told := _WHOLE_SPEC.match(message)):
-        return SpecProblem(path=told[1], value=told[2], allowed=told[3], remedy=told[4][0].upper() + told[4][1:])
+    if kind == "value_error" and (told := _SEVERAL_FIELDS.match(message)):
+        inner = f"{path}.{told[1]}" if path else told[1]
+        return SpecProblem(path=inner, value=told[2], allowed=told[3], remedy=told[4][0].upper() + told[4][1:])
     text = message.removeprefix("Value error, ").removeprefix("Input should be ").strip()
     allowed = text if kind == "value_error" else f"must be {text}"
     return SpecProblem(

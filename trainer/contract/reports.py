@@ -179,6 +179,8 @@ class Claim(Message):
     """Ray node id -> number of workers there, as admission decided."""
     timeouts: dict[str, float] = Field(default_factory=dict)
     """Settings of the worker group in seconds: "join", "hang"."""
+    data_roots: list[str] = Field(default_factory=list)
+    """Absolute folders under which data may be read, links followed; a relative path is looked up in them in turn."""
 
 
 class LaunchPayload(Message):

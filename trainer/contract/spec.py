@@ -8,20 +8,18 @@ Every default is visible here; the string under a field documents it: unit, rang
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from trainer.contract.data import Data, DigitsData
+from trainer.contract.methods import Method, NoMethod
 from trainer.contract.model_names import is_model_name, similar_model_names
+from trainer.contract.optimizers import Optimizer
+from trainer.contract.spec_part import SpecPart
 
 MAX_STEPS = 100_000_000
 MAX_MODEL_ARGUMENTS = 64
-
-
-class SpecPart(BaseModel):
-    """Base of every section: frozen, unknown fields refused, NaN and infinity refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Model(SpecPart):
@@ -32,7 +30,8 @@ class Model(SpecPart):
     arguments: dict[str, Any] = Field(default_factory=dict, examples=[{"patch_size": 2, "embed_dim": 64, "depth": 3}])
     """Keyword arguments for `timm.create_model`, beside those the data decides (classes, channels, image size)."""
     image_size: int | None = Field(default=None, ge=1, le=4096)
-    """Side of the square input in pixels; images are resized to it. Off (null): the data's own size."""
+    """Side of the square input in pixels; images are resized to it. Off (null): the digits' own 8; for image folders
+    the size that timm's configuration of the model names."""
 
     @field_validator("name")
     @classmethod
@@ -57,84 +56,6 @@ class Model(SpecPart):
         return arguments
 
 
-class DigitsData(SpecPart):
-    """scikit-learn's digits: 1,797 grey images of 8 x 8 in 10 classes, shipped with the library."""
-
-    source: Literal["digits"] = "digits"
-    validation_fraction: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the images held out for validation, split by class with `split_seed`. Between 0 and 1, both excluded."""
-    train_size: int | None = Field(default=None, ge=10, le=1797)
-    """Use only this many training images (balanced by class). Off (null): all that the split leaves."""
-    split_seed: int = Field(default=0, ge=0, lt=2**32)
-    """Seed of the split, apart from `seed`, so that runs with other seeds see the same split."""
-
-
-class SGD(SpecPart):
-    """Stochastic gradient descent (torch.optim.SGD)."""
-
-    name: Literal["sgd"]
-    lr: float = Field(gt=0, le=1e3)
-    """Peak learning rate, > 0."""
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    """0 is off."""
-    nesterov: bool = False
-    weight_decay: float = Field(default=0.0, ge=0, le=10)
-    """L2 decay added to the gradient given to the optimizer, >= 0; never part of the loss. 0 is off."""
-
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> SGD:
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs momentum > 0: set `momentum`, for example 0.9, or drop `nesterov`")
-        return self
-
-
-class AdamW(SpecPart):
-    """AdamW with decoupled weight decay (torch.optim.AdamW)."""
-
-    name: Literal["adamw"]
-    lr: float = Field(gt=0, le=1e3)
-    """Peak learning rate, > 0."""
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0, le=1)
-    weight_decay: float = Field(default=0.05, ge=0, le=10)
-    """Decoupled decay, >= 0. 0 is off."""
-
-
-Optimizer = Annotated[SGD | AdamW, Field(discriminator="name")]
-
-
-class NoMethod(SpecPart):
-    """The base optimizer alone: one gradient evaluation a step."""
-
-    name: Literal["none"] = "none"
-
-
-class SAM(SpecPart):
-    """Sharpness-aware minimisation; with `k` > 1 a SAM step every k steps and a base step otherwise (SAM-k)."""
-
-    name: Literal["sam"]
-    rho: float = Field(default=0.05, ge=0, le=100)
-    """Radius of the ascent, an absolute L2 norm over all parameters, >= 0."""
-    k: int = Field(default=1, ge=1, le=10_000)
-    """Ascend every k steps, >= 1."""
-
-
-class LookSAM(SpecPart):
-    """LookSAM: the ascent gradient every k steps, its stored direction g_v reused in between (arXiv 2203.02714)."""
-
-    name: Literal["looksam"]
-    rho: float = Field(default=0.05, ge=0, le=100)
-    """Radius of the ascent, an absolute L2 norm over all parameters, >= 0."""
-    k: int = Field(default=5, ge=1, le=10_000)
-    """Refresh the stored direction every k steps, >= 1."""
-    alpha: Annotated[float, Field(ge=0, le=100)] | Literal["auto"] = "auto"
-    """Strength of the reuse: the correction's norm is alpha * ||g||. A number >= 0, or "auto": the shrunk estimate
-    min(1, ||g_v||/||g||) * c, where c follows the cosine between successive directions."""
-
-
-Method = Annotated[NoMethod | SAM | LookSAM, Field(discriminator="name")]
-
-
 class Schedule(SpecPart):
     """Learning-rate schedule over the whole run, in steps."""
 
@@ -152,6 +73,10 @@ class Evaluation(SpecPart):
     """Epochs between two validations, >= 1."""
     batch_size: int | None = Field(default=None, ge=1, le=65_536)
     """Images in one forward pass of one worker. Off (null): `micro_batch_size`."""
+    sharpness_radius: float | None = Field(default=None, gt=0, le=100)
+    """At the end, measure how much a step of this L2 length up the gradient of the whole training set raises its loss:
+    L(w + r*g/||g||) - L(w), in evaluation mode without augmentation. One radius compares all methods; it costs about
+    four forward passes over the training set. Off (null): not measured."""
 
 
 class Checkpoint(SpecPart):
@@ -184,7 +109,7 @@ class TrainingSpec(SpecPart):
 
     spec_version: Literal[1] = 1
     model: Model
-    data: DigitsData = DigitsData()
+    data: Data = DigitsData()
     optimizer: Optimizer
     method: Method = NoMethod()
     schedule: Schedule = Schedule()

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from trainer.contract.methods import LookSAM
 from trainer.contract.problems import SpecProblem, problems_of
-from trainer.contract.spec import LookSAM, TrainingSpec, stored_spec
+from trainer.contract.spec import TrainingSpec, stored_spec
 
 SMALLEST: dict[str, Any] = {
     "model": {"name": "vit_tiny_patch16_224"},
@@ -39,6 +40,8 @@ def test_the_smallest_spec_has_every_default_filled_in() -> None:
         ({"name": "none"}, {"name"}),
         ({"name": "sam"}, {"name", "rho", "k"}),
         ({"name": "looksam"}, {"name", "rho", "k", "alpha"}),
+        ({"name": "layersam", "rho": 0.1}, {"name", "rho", "k", "layerwise", "one_dimensional"}),
+        ({"name": "look_layersam", "rho": 0.1}, {"name", "rho", "k", "alpha", "layerwise", "one_dimensional"}),
     ],
 )
 def test_each_method_has_exactly_its_fields(method: dict[str, Any], fields: set[str]) -> None:
@@ -109,3 +112,26 @@ def test_epochs_become_the_fewest_steps_that_see_so_many_images(epochs: float, i
     assert steps >= 1
     assert steps * batch >= epochs * images * (1 - 1e-12)
     assert steps == 1 or (steps - 1) * batch < epochs * images * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("name", ["layersam", "look_layersam"])
+@pytest.mark.parametrize(
+    ("rule", "unit"),
+    [
+        ({}, "rho * ||w^l||"),
+        ({"layerwise": "literal"}, "depends on the scale of the loss"),
+        ({"layerwise": "unit"}, "an absolute L2 norm for each tensor"),
+        ({"layerwise": "asam_dual"}, "relative, over all tensors together"),
+    ],
+)
+def test_a_layerwise_method_without_rho_is_told_its_unit(name: str, rule: dict[str, str], unit: str) -> None:
+    [problem] = refused({"method": {"name": name, **rule}})
+    assert problem.path == "method.rho"
+    assert unit in problem.allowed
+
+
+def test_a_folder_for_validation_and_a_fraction_exclude_each_other() -> None:
+    folder = {"source": "image_folder", "train": "pets/train"}
+    [problem] = refused({"data": {**folder, "validation": "pets/val", "validation_fraction": 0.2}})
+    assert problem.path == "data.validation_fraction"
+    assert TrainingSpec.model_validate(SMALLEST | {"data": folder}).data.held_out == 0.1  # type: ignore[union-attr]

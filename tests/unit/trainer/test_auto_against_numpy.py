@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.contract.spec import SGD, LookSAM
+from trainer.contract.methods import LookSAM
+from trainer.contract.optimizers import SGD
 from trainer.optimizer import GuardedOptimizer
 
 INPUTS, HIDDEN, CLASSES, BATCH, STEPS, K = 5, 7, 4, 16, 40, 5

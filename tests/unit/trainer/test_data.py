@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer import data
+from trainer.contract.data import DigitsData
 from trainer.contract.ends import EndReason
-from trainer.contract.spec import DigitsData
 from trainer.errors import TrainerError
 
 small = st.integers(1, 40)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainer import looksam
-from trainer.contract.spec import SAM, LookSAM, NoMethod
+from trainer.contract.methods import SAM, LookSAM, NoMethod
 from trainer.step import MethodState
 
 # On six-dimensional quadratics in float64 each quantity is a handful of operations on numbers near 1: a few 1e-16 each.

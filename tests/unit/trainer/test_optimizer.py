@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainer.contract.spec import AdamW, Schedule
+from trainer.contract.optimizers import AdamW
+from trainer.contract.spec import Schedule
 from trainer.optimizer import build, learning_rate
 
 

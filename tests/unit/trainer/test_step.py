@@ -8,7 +8,8 @@ import torch
 
 from trainer import data, randomness
 from trainer.contract.ends import EndReason
-from trainer.contract.spec import SGD, AdamW, LookSAM
+from trainer.contract.methods import LookSAM
+from trainer.contract.optimizers import SGD, AdamW
 from trainer.errors import TrainerError
 from trainer.gradient import NUM_SCALARS, BatchGradient
 from trainer.optimizer import GuardedOptimizer
