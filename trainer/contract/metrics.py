@@ -106,7 +106,7 @@ CATALOGUE: tuple[Metric, ...] = (
         direction="lower",
         deterministic=True,
         group="validation",
-        description="How much a step of length sharpness_radius up its gradient raises the training set's loss at the end.",
+        description="How much a step of length sharpness_radius up its gradient raises the final training set's loss.",
     ),
     Metric(
         name="training_set_loss",
