@@ -1,4 +1,4 @@
-import type { RunStatus } from "./types";
+import type { RunFilter } from "./run-filter";
 
 /** The query cache's addresses: the one place where pages and the stream agree on them. */
 export const keys = {
@@ -6,11 +6,12 @@ export const keys = {
   catalogue: ["catalogue"],
   runs: ["runs"],
   runLists: ["runs", "list"],
-  /** Statuses that the list is filtered by; none: all runs. */
-  runList: (statuses: readonly RunStatus[]) => ["runs", "list", statuses],
+  runList: (filter: RunFilter) => ["runs", "list", filter],
   run: (id: string) => ["run", id],
   runDetail: (id: string) => ["run", id, "detail"],
   runEvents: (id: string) => ["run", id, "events"],
+  /** Above the columns that pages hold of a run, each its own metrics. */
   runMetrics: (id: string) => ["run", id, "metrics"],
+  runColumns: (id: string, names: readonly string[], maxPoints: number) => ["run", id, "metrics", names, maxPoints],
   attemptLog: (id: string, attempt: number, source: string | null) => ["run", id, "log", attempt, source],
 } as const;

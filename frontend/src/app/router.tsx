@@ -1,5 +1,6 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
 import { parseRunListSearch } from "@/features/runs/run-list-search";
+import { parsePlainSearch, stringifyPlainSearch } from "./plain-search";
 import { NotFound, PageFailure } from "./routes/failures";
 import { RunListPage } from "./routes/run-list-page";
 import { Shell } from "./shell";
@@ -22,6 +23,8 @@ const run = createRoute({
 
 export const router = createRouter({
   routeTree: root.addChildren([runList, run]),
+  parseSearch: parsePlainSearch,
+  stringifySearch: stringifyPlainSearch,
   defaultErrorComponent: PageFailure,
   defaultPreload: "intent",
   scrollRestoration: true,

@@ -1,6 +1,7 @@
 import { QueryClient } from "@tanstack/react-query";
 import { beforeEach, expect, test, vi } from "vitest";
 import { keys } from "@/api/keys";
+import { EVERY_RUN } from "@/api/run-filter";
 import type { Run, RunSummary } from "@/api/types";
 import { applyEvent, refetchOvertaken, refetchTopics } from "./apply-event";
 import type { Pages } from "./reducers";
@@ -17,37 +18,38 @@ function cacheDetail(): void {
   client.setQueryData(keys.runDetail("r1"), { ...summary, attempts: [], notices: [] } as unknown as Run);
 }
 
+const losses = (id: string) => keys.runColumns(id, ["train_loss"], 1000);
 const isStale = (key: readonly unknown[]) => client.getQueryState(key)?.isInvalidated;
 
 test("a changed run reaches every list by its own filter, and the detail", () => {
   const page = () => ({ pages: [{ items: [summary], next_cursor: null }], pageParams: [null] });
-  client.setQueryData(keys.runList([]), page());
-  client.setQueryData(keys.runList(["running"]), page());
+  client.setQueryData(keys.runList(EVERY_RUN), page());
+  client.setQueryData(keys.runList({ statuses: ["running"] }), page());
   cacheDetail();
   applyEvent(client, "run", JSON.stringify({ ...summary, status: "succeeded", step: 20 }));
-  expect(client.getQueryData<Pages>(keys.runList([]))?.pages[0]?.items[0]?.status).toBe("succeeded");
-  expect(client.getQueryData<Pages>(keys.runList(["running"]))?.pages[0]?.items).toEqual([]);
+  expect(client.getQueryData<Pages>(keys.runList(EVERY_RUN))?.pages[0]?.items[0]?.status).toBe("succeeded");
+  expect(client.getQueryData<Pages>(keys.runList({ statuses: ["running"] }))?.pages[0]?.items).toEqual([]);
   expect(client.getQueryData<Run>(keys.runDetail("r1"))).toMatchObject({ status: "succeeded", step: 20, attempts: [] });
 });
 
 test("progress alone fetches nothing; a new attempt fetches detail and metrics", () => {
   cacheDetail();
-  client.setQueryData(keys.runMetrics("r1"), { run_id: "r1", series: [] });
+  client.setQueryData(losses("r1"), { run_id: "r1", series: [] });
   applyEvent(client, "run", JSON.stringify({ ...summary, step: 20 }));
   expect(isStale(keys.runDetail("r1"))).toBe(false);
   applyEvent(client, "run", JSON.stringify({ ...summary, attempt: 2 }));
   expect(isStale(keys.runDetail("r1"))).toBe(true);
-  expect(isStale(keys.runMetrics("r1"))).toBe(true);
+  expect(isStale(losses("r1"))).toBe(true);
 });
 
 test("numbers go to their run's columns, or call for a fetch when an attempt went back", () => {
-  client.setQueryData(keys.runMetrics("r1"), { run_id: "r1", series: [] });
+  client.setQueryData(losses("r1"), { run_id: "r1", series: [] });
   const numbers = (step: number) => JSON.stringify({ run_id: "r1", attempt: 1, step, values: { train_loss: 2 } });
   applyEvent(client, "metrics", numbers(10));
-  expect(client.getQueryData(keys.runMetrics("r1"))).toMatchObject({ series: [{ steps: [10], values: [2] }] });
-  expect(isStale(keys.runMetrics("r1"))).toBe(false);
+  expect(client.getQueryData(losses("r1"))).toMatchObject({ series: [{ steps: [10], values: [2] }] });
+  expect(isStale(losses("r1"))).toBe(false);
   applyEvent(client, "metrics", numbers(5));
-  expect(isStale(keys.runMetrics("r1"))).toBe(true);
+  expect(isStale(losses("r1"))).toBe(true);
 });
 
 test("a notice joins the timeline and the run's notices", () => {
@@ -85,8 +87,8 @@ test("an answer that the stream overtook is fetched again", async () => {
 
 test("a reconnect marks what the topics are about and nothing else", () => {
   cacheDetail();
-  client.setQueryData(keys.runMetrics("r2"), { run_id: "r2", series: [] });
+  client.setQueryData(losses("r2"), { run_id: "r2", series: [] });
   refetchTopics(client, ["runs", "run:r1"]);
   expect(isStale(keys.runDetail("r1"))).toBe(true);
-  expect(isStale(keys.runMetrics("r2"))).toBe(false);
+  expect(isStale(losses("r2"))).toBe(false);
 });

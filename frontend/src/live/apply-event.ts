@@ -1,6 +1,7 @@
 import type { QueryClient, QueryKey } from "@tanstack/react-query";
 import { keys } from "@/api/keys";
-import type { EventPage, MetricColumns, MetricsChange, Run, RunStatus, RunSummary, TimelineEvent } from "@/api/types";
+import type { RunFilter } from "@/api/run-filter";
+import type { EventPage, MetricColumns, MetricsChange, Run, RunSummary, TimelineEvent } from "@/api/types";
 import { type Pages, withEvent, withPoint, withRun } from "./reducers";
 
 /** The server-sent events that carry changes. */
@@ -15,24 +16,27 @@ export function applyEvent(client: QueryClient, name: string, data: string): voi
 
 function applyRun(client: QueryClient, run: RunSummary): void {
   for (const query of client.getQueryCache().findAll({ queryKey: keys.runLists })) {
-    const statuses = query.queryKey[2] as readonly RunStatus[];
-    change<Pages>(client, query.queryKey, (list) => withRun(list, run, statuses));
+    const filter = query.queryKey[2] as RunFilter;
+    change<Pages>(client, query.queryKey, (list) => withRun(list, run, filter));
   }
   const before = client.getQueryData<Run>(keys.runDetail(run.id));
   change<Run>(client, keys.runDetail(run.id), (detail) => ({ ...detail, ...run }));
   if (!before) return;
   // The attempts are not part of the summary; a new attempt also ends the validity of its predecessor's points.
   if (before.status !== run.status || before.attempt !== run.attempt) refetch(client, keys.runDetail(run.id));
-  if (before.attempt !== run.attempt) refetch(client, keys.runMetrics(run.id));
+  if (before.attempt !== run.attempt) void client.invalidateQueries({ queryKey: keys.runMetrics(run.id) });
 }
 
 function applyMetrics(client: QueryClient, numbers: MetricsChange): void {
-  const key = keys.runMetrics(numbers.run_id);
-  const columns = client.getQueryData<MetricColumns>(key);
-  if (!columns) return;
-  const grown = withPoint(columns, numbers);
-  if (grown) change<MetricColumns>(client, key, () => grown);
-  else refetch(client, key);
+  for (const query of client.getQueryCache().findAll({ queryKey: keys.runMetrics(numbers.run_id) })) {
+    const columns = query.state.data as MetricColumns | undefined;
+    if (!columns) continue;
+    const names = query.queryKey[3] as readonly string[];
+    const values = Object.fromEntries(Object.entries(numbers.values).filter(([name]) => names.includes(name)));
+    const grown = withPoint(columns, { ...numbers, values });
+    if (grown) change<MetricColumns>(client, query.queryKey, () => grown);
+    else refetch(client, query.queryKey);
+  }
 }
 
 function applyTimelineEvent(client: QueryClient, event: TimelineEvent): void {

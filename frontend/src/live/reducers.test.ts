@@ -19,29 +19,29 @@ const ids = (pages: Pages) => pages.pages.map((page) => page.items.map((item) =>
 describe("withRun", () => {
   test("replaces a run in its place, on whichever page", () => {
     const before = list([[run("c", 3)], [run("b", 2), run("a", 1)]]);
-    const after = withRun(before, run("b", 2, "succeeded"), []);
+    const after = withRun(before, run("b", 2, "succeeded"), { statuses: [] });
     expect(ids(after)).toEqual([["c"], ["b", "a"]]);
     expect(after.pages[1]?.items[0]?.status).toBe("succeeded");
     expect(before.pages[1]?.items[0]?.status).toBe("running");
   });
 
   test("puts a new run on top", () => {
-    expect(ids(withRun(list([[run("a", 1)]]), run("b", 2, "queued"), []))).toEqual([["b", "a"]]);
+    expect(ids(withRun(list([[run("a", 1)]]), run("b", 2, "queued"), { statuses: [] }))).toEqual([["b", "a"]]);
   });
 
   test("takes a run out that no longer matches the filter, and lets none in", () => {
     const running = list([[run("b", 2), run("a", 1)]]);
-    expect(ids(withRun(running, run("b", 2, "failed"), ["running"]))).toEqual([["a"]]);
-    expect(withRun(running, run("c", 3, "queued"), ["running"])).toBe(running);
+    expect(ids(withRun(running, run("b", 2, "failed"), { statuses: ["running"] }))).toEqual([["a"]]);
+    expect(withRun(running, run("c", 3, "queued"), { statuses: ["running"] })).toBe(running);
   });
 
   test("leaves a run for the page it belongs to while that is not loaded", () => {
     const first = list([[run("c", 3), run("b", 2)]], "more");
-    expect(withRun(first, run("a", 1), [])).toBe(first);
+    expect(withRun(first, run("a", 1), { statuses: [] })).toBe(first);
   });
 
   test("fills an empty list", () => {
-    expect(ids(withRun(list([[]]), run("a", 1), []))).toEqual([["a"]]);
+    expect(ids(withRun(list([[]]), run("a", 1), { statuses: [] }))).toEqual([["a"]]);
   });
 });
 

@@ -1,12 +1,5 @@
-import type {
-  MetricColumns,
-  MetricSeries,
-  MetricsChange,
-  RunPage,
-  RunStatus,
-  RunSummary,
-  TimelineEvent,
-} from "@/api/types";
+import { matchesFilter, type RunFilter } from "@/api/run-filter";
+import type { MetricColumns, MetricSeries, MetricsChange, RunPage, RunSummary, TimelineEvent } from "@/api/types";
 
 /** The pages of a list as the query cache keeps them. */
 export interface Pages {
@@ -16,10 +9,10 @@ export interface Pages {
 
 /**
  * Puts a changed run into a list, newest first. It takes its old place, or the top if it is new, or leaves the list if
- * it no longer matches `statuses` (none: all match). Returns the same object where nothing changes.
+ * it no longer matches the filter. Returns the same object where nothing changes.
  */
-export function withRun(list: Pages, run: RunSummary, statuses: readonly RunStatus[]): Pages {
-  const matches = statuses.length === 0 || statuses.includes(run.status);
+export function withRun(list: Pages, run: RunSummary, filter: RunFilter): Pages {
+  const matches = matchesFilter(run, filter);
   const isThere = list.pages.some((page) => page.items.some((item) => item.id === run.id));
   if (isThere) {
     return mapPages(list, (items) =>

@@ -1,38 +1,31 @@
 import { infiniteQueryOptions, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 import { api, unwrap } from "@/api/client";
 import { keys } from "@/api/keys";
-import type { EventPage, Run, RunStatus } from "@/api/types";
-import { isLive } from "../describe-run";
+import type { RunFilter } from "@/api/run-filter";
+import { POLL_MS } from "@/api/runs";
+import type { EventPage, Run } from "@/api/types";
+import { isLive } from "@/run/describe-run";
+
+export { runQuery } from "@/api/runs";
 
 const PAGE_SIZE = 50;
-/** The stream brings changes of a run; its place in the queue, or its silence, changes without one. */
-const POLL_MS = 15_000;
 const EVENT_PAGE_SIZE = 1_000;
 /** A timeline longer than these pages shows its beginning; a run of ten thousand events does not happen by itself. */
 const MAX_EVENT_PAGES = 10;
 
-/** Runs by status (none: all), newest first, page by page. */
-export function runListQuery(statuses: readonly RunStatus[]) {
+/** The runs under a filter, newest first, page by page. */
+export function runListQuery(filter: RunFilter) {
   return infiniteQueryOptions({
-    queryKey: keys.runList(statuses),
+    queryKey: keys.runList(filter),
     queryFn: ({ pageParam }) =>
       unwrap(
         api.GET("/api/v1/runs", {
-          params: { query: { status: [...statuses], limit: PAGE_SIZE, cursor: pageParam ?? undefined } },
+          params: { query: { status: [...filter.statuses], limit: PAGE_SIZE, cursor: pageParam ?? undefined } },
         }),
       ),
     initialPageParam: null as string | null,
     getNextPageParam: (page) => page.next_cursor,
     refetchInterval: ({ state }) => (state.data?.pages.some((page) => page.items.some(isLive)) ? POLL_MS : false),
-  });
-}
-
-/** One run with its spec, attempts and notices. */
-export function runQuery(id: string) {
-  return queryOptions({
-    queryKey: keys.runDetail(id),
-    queryFn: () => unwrap(api.GET("/api/v1/runs/{run_id}", { params: { path: { run_id: id } } })),
-    refetchInterval: ({ state }) => (state.data && isLive(state.data) ? POLL_MS : false),
   });
 }
 

@@ -9,7 +9,7 @@ import { RunTable } from "./run-table";
 
 /** The runs that match a filter, newest first, with more on demand. */
 export function RunList({ filter }: { filter: StatusFilter | undefined }) {
-  const list = useInfiniteQuery(runListQuery(statusesOf(filter)));
+  const list = useInfiniteQuery(runListQuery({ statuses: statusesOf(filter) }));
   if (list.isPending) return <Loading label="Loading the runs" />;
   if (!list.data) return <Failure {...describeError(list.error)} onRetry={() => list.refetch()} />;
 

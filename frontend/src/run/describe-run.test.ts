@@ -11,8 +11,18 @@ test("methods are named as people say them", () => {
   expect([base, sam, look].map(methodDetail)).toEqual(["", "rho 0.05 · AdamW", "rho 0.05 · alpha auto · AdamW"]);
 });
 
+test("the layer-wise methods say their rule", () => {
+  const layer = {
+    method: "look_layersam",
+    method_settings: { rho: 0.02, k: 5, layerwise: "asam_dual" },
+    optimizer: "lamb",
+  };
+  expect(methodLabel(layer)).toBe("Look-LayerSAM k=5");
+  expect(methodDetail(layer)).toBe("rho 0.02 · layerwise asam dual · LAMB");
+});
+
 test("a method this page does not know keeps its own name", () => {
-  expect(methodLabel({ method: "newsam", method_settings: { k: 3 }, optimizer: "lamb" })).toBe("newsam k=3");
+  expect(methodLabel({ method: "newsam", method_settings: { k: 3 }, optimizer: "adamw" })).toBe("newsam k=3");
 });
 
 test("only what may still change is live", () => {

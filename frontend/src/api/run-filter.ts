@@ -1,0 +1,19 @@
+import type { RunStatus, RunSummary } from "./types";
+
+/** Which runs a list holds: what the API is asked, and what live changes are judged by. */
+export interface RunFilter {
+  /** None: any status. */
+  statuses: readonly RunStatus[];
+  /** Part of the name or of the id, whatever the case. */
+  q?: string;
+}
+
+export const EVERY_RUN: RunFilter = { statuses: [] };
+
+/** Whether the API would list the run under this filter. */
+export function matchesFilter(run: RunSummary, filter: RunFilter): boolean {
+  if (filter.statuses.length > 0 && !filter.statuses.includes(run.status)) return false;
+  if (!filter.q) return true;
+  const wanted = filter.q.toLowerCase();
+  return run.name.toLowerCase().includes(wanted) || run.id.toLowerCase().includes(wanted);
+}
