@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from trainer.contract.spec import TrainingSpec
-from trainer.data import Images
+from trainer.datasets.image_set import ImageSet
 from trainer.gradient import arithmetic
 from trainer.model import keep_buffers_of_first
 from trainer.parallel import World
 
 
 @torch.no_grad()
-def validate(model: nn.Module, images: Images, spec: TrainingSpec, world: World) -> dict[str, float]:
+def validate(model: nn.Module, images: ImageSet, spec: TrainingSpec, world: World) -> dict[str, float]:
     """Every image once. The weights are never the perturbed ones: a step puts them back before it returns."""
     keep_buffers_of_first(model, world)
     batch_size = spec.evaluation.batch_size or spec.pass_size
-    mine = np.array_split(np.arange(len(images)), world.size)[world.rank]
     sums = torch.zeros(2, dtype=torch.float64, device=world.device)  # loss, correct
     model.eval()
     try:
-        for start in range(0, len(mine), batch_size):
-            pixels, labels = images.take(mine[start : start + batch_size])
+        for pixels, labels in images.share_of(world.rank, world.size, batch_size):
             with arithmetic(spec.precision, world.device):
                 logits = model(pixels)
                 loss = cross_entropy(logits, labels, reduction="sum")

@@ -16,7 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from trainer import randomness
 from trainer.contract.spec import TrainingSpec
-from trainer.data import BatchPlan, EndlessOrder, Images
+from trainer.datasets.image_set import TrainingSet
+from trainer.datasets.order import BatchPlan
 from trainer.errors import rejected
 from trainer.parallel import ReducedGradients, World
 from trainer.step import Evaluated
@@ -34,13 +35,11 @@ class BatchGradient:
     """Evaluates gradients into `reduced`; the loss is the mean cross-entropy over the global batch."""
 
     def __init__(
-        self, model: nn.Module, images: Images, spec: TrainingSpec, plan: BatchPlan, world: World,
+        self, model: nn.Module, images: TrainingSet, spec: TrainingSpec, plan: BatchPlan, world: World,
         reduced: ReducedGradients,
     ) -> None:  # fmt: skip
-        self.model, self.images, self.spec, self.plan, self.world, self.reduced = (
-            model, images, spec, plan, world, reduced,
-        )  # fmt: skip
-        self.order = EndlessOrder(len(images), spec.seed)
+        self.model, self.spec, self.plan, self.world, self.reduced = model, spec, plan, world, reduced
+        self.batches = images.batches(spec.seed, plan, world.rank)
 
     def at(self, step: int, stop_wanted: bool) -> Callable[[], Evaluated]:
         return partial(self.evaluate, step, stop_wanted)
@@ -50,8 +49,7 @@ class BatchGradient:
         passes = self.world.size * self.plan.num_micro_batches
         self.reduced.zero_()
         for micro_batch in range(self.plan.num_micro_batches):
-            start, stop = self.plan.positions(step, self.world.rank, micro_batch)
-            pixels, labels = self.images.take(self.order.between(start, stop))
+            pixels, labels = self.batches.at(step, micro_batch)
             randomness.seed_masks(self.spec.seed, step, micro_batch, self.world.rank)
             with arithmetic(self.spec.precision, self.world.device):
                 logits = self._forward(pixels)

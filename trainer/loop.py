@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from trainer import checkpoint, data, model, randomness, resume
 from trainer.cadence import Cadence
 from trainer.contract.ends import EndReason
 from trainer.contract.spec import TrainingSpec
+from trainer.datasets.order import plan_batches
 from trainer.errors import TrainerError, exhaustion_named
 from trainer.evaluate import validate
 from trainer.gradient import NUM_SCALARS, BatchGradient
@@ -32,21 +34,22 @@ NO_PERSISTENCE_TEXT = "The reused direction does not persist at this batch size:
 
 def train(
     spec: TrainingSpec, world: World, *, folder: Path, listener: Listener, resume: Sequence[Path] = (),
-    stop: Callable[[], bool] | None = None,
+    stop: Callable[[], bool] | None = None, data_roots: Sequence[str] | None = None,
 ) -> Outcome:  # fmt: skip
     """Trains `spec` to its end, or until `stop` (asked on rank 0 before every step) says so; then saves and returns.
 
     Checkpoints go to `folder`/checkpoints; rank 0 writes, all ranks must see the folder to resume. `resume` lists
-    checkpoints, newest first, of which the first complete one is used. Raises TrainerError on every rank, except for
-    what befalls one rank alone (memory, disk): then the others fail in their next collective.
+    checkpoints, newest first, of which the first complete one is used. Image folders must lie in `data_roots`, or
+    anywhere if None. Raises TrainerError on every rank, except for what befalls one rank alone (memory, disk, an image
+    that it cannot read): then the others fail in their next collective.
     """
-    with exhaustion_named():
-        return _train(spec, world, folder, listener if world.is_first else Silence(), resume, stop)
+    with exhaustion_named(), ExitStack() as ending:
+        return _train(spec, world, folder, listener if world.is_first else Silence(), resume, stop, data_roots, ending)
 
 
 def _train(
     spec: TrainingSpec, world: World, folder: Path, tell: Listener, candidates: Sequence[Path],
-    stop: Callable[[], bool] | None,
+    stop: Callable[[], bool] | None, data_roots: Sequence[str] | None, ending: ExitStack,
 ) -> Outcome:  # fmt: skip
     # Resume point
     saved = resume.newest(candidates, spec, world, tell)
@@ -56,8 +59,10 @@ def _train(
         checkpoint.sweep(folder)
 
     # Data
-    images = data.load(spec, world.device)
-    plan = data.plan_batches(spec, world.size)
+    images = data.load(spec, world.device, roots=data_roots, getting_on=world.passed)
+    ending.callback(images.close)
+    data.check_alike(images, world)
+    plan = plan_batches(spec, world.size)
     cadence = Cadence(spec, len(images.train))
     total = cadence.total_steps
 

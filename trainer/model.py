@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trainer import randomness
 from trainer.contract.spec import TrainingSpec
-from trainer.data import DTYPES, VisionData
+from trainer.datasets.image_set import DTYPES, VisionData
 from trainer.errors import first_line, is_out_of_memory, rejected
 from trainer.parallel import World
 
@@ -23,7 +23,7 @@ def build(spec: TrainingSpec, data: VisionData, world: World) -> nn.Module:
     with torch.no_grad():
         for tensor in [*model.parameters(), *model.buffers()]:
             world.from_first_(tensor)  # equal already where all ranks run the same software on the same hardware
-    _try_out(model, spec, data)
+    _try_out(model, spec, data, world.device)
     return model.train()
 
 
@@ -66,12 +66,13 @@ def _refusal(spec: TrainingSpec, error: Exception) -> str:
     )
 
 
-def _try_out(model: nn.Module, spec: TrainingSpec, data: VisionData) -> None:
+def _try_out(model: nn.Module, spec: TrainingSpec, data: VisionData, device: torch.device) -> None:
     """One forward pass of two images: a patch size that does not fit shows here, not in the middle of a step."""
+    images = torch.zeros(2, data.channels, data.side, data.side, dtype=DTYPES[spec.precision], device=device)
     model.eval()
     try:
         with torch.no_grad():
-            logits = model(data.train.pixels[:2])
+            logits = model(images)
     except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
         if is_out_of_memory(error):
             raise
@@ -80,7 +81,7 @@ def _try_out(model: nn.Module, spec: TrainingSpec, data: VisionData) -> None:
             f"{data.channels} x {data.side} x {data.side} ({first_line(error)}). "
             "Change `model.arguments` or `model.image_size`."
         ) from error
-    expected = (min(2, len(data.train)), data.num_classes)
+    expected = (2, data.num_classes)
     if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise rejected(

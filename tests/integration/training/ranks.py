@@ -15,6 +15,8 @@ import torch.distributed as dist
 
 from trainer import data
 from trainer.contract.spec import TrainingSpec
+from trainer.datasets.image_set import VisionData
+from trainer.datasets.in_memory import ImagesInMemory
 from trainer.errors import TrainerError
 from trainer.listener import Silence
 from trainer.loop import train
@@ -43,7 +45,7 @@ def perform(item: dict[str, Any], world: World, folder: Path) -> dict[str, Any]:
     GuardedOptimizer.__init__ = remember  # type: ignore[method-assign]
     load = data.load
     if "poison" in item:  # one training image that makes the loss NaN, wherever it turns up
-        data.load = lambda *arguments: poisoned(load(*arguments), item["poison"])
+        data.load = lambda *arguments, **options: poisoned(load(*arguments, **options), item["poison"])
     asked = iter(range(10**6))
     stop = (lambda: next(asked) == item["stop_at"]) if "stop_at" in item else None
     if world.rank and stop:
@@ -67,7 +69,8 @@ def perform(item: dict[str, Any], world: World, folder: Path) -> dict[str, Any]:
     return answer | {"points": listener.of}
 
 
-def poisoned(loaded: data.VisionData, index: int) -> data.VisionData:
+def poisoned(loaded: VisionData, index: int) -> VisionData:
+    assert isinstance(loaded.train, ImagesInMemory)
     loaded.train.pixels[index] = torch.nan
     return loaded
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer import data
 from trainer.contract.metrics import DETERMINISTIC
+from trainer.datasets.order import EndlessOrder, plan_batches
 
 RANK_PROGRAM = Path(__file__).with_name("ranks.py")
 TIMEOUT_SECONDS = 240
@@ -63,8 +63,8 @@ def deterministic(values: dict[str, float]) -> dict[str, float]:
 
 def poisoned_step(spec, image: int) -> int:
     """Steps completed when the image first turns up, in rank 1's half of the batch as it should for this test."""
-    order = data.EndlessOrder(100, spec.seed)
-    plan = data.plan_batches(spec, 2)
+    order = EndlessOrder(100, spec.seed)
+    plan = plan_batches(spec, 2)
     for step in range(spec.steps):
         for rank in range(2):
             if image in order.between(*plan.positions(step, rank, 0)):
@@ -80,8 +80,8 @@ def test_two_workers(two_ranks, run, small_spec, tmp_path):
     accumulating = small_spec(precision="fp64", method=LOOKSAM, resources={"workers": 2}, steps=20, micro_batch_size=4)
     stopping = small_spec(method=LOOKSAM, resources={"workers": 2}, steps=20)
     batchnorm = small_spec(model={"name": "test_resnet"}, method={"name": "sam"}, resources={"workers": 2}, steps=4)
-    order = data.EndlessOrder(100, 0)
-    plan = data.plan_batches(stopping, 2)
+    order = EndlessOrder(100, 0)
+    plan = plan_batches(stopping, 2)
     image = int(order.between(*plan.positions(2, 1, 0))[0])  # first seen in step 3, by rank 1 alone
     assert poisoned_step(stopping, image) == 3
 

@@ -79,6 +79,7 @@ class TestReductions:
         import timm
 
         from trainer import data, randomness
+        from trainer.datasets.order import EndlessOrder
         from trainer.optimizer import learning_rate
 
         spec = small_spec(optimizer=optimizer, precision="fp64")
@@ -89,7 +90,7 @@ class TestReductions:
         model = timm.create_model(
             spec.model.name, num_classes=10, in_chans=1, img_size=8, **spec.model.arguments
         ).double()
-        order = data.EndlessOrder(100, spec.seed)
+        order = EndlessOrder(100, spec.seed)
         decayed = [p for p in model.parameters() if p.ndim > 1]
         others = [p for p in model.parameters() if p.ndim <= 1]
         groups = [
@@ -278,7 +279,7 @@ class TestEnds:
         assert caught.value.reason is EndReason.out_of_memory
 
     def test_a_batch_that_the_processes_cannot_share_is_refused(self, small_spec, tmp_path):
-        from trainer.data import plan_batches
+        from trainer.datasets.order import plan_batches
 
         with pytest.raises(TrainerError, match="global_batch_size is 32: must divide by 3 processes"):
             plan_batches(small_spec(), 3)

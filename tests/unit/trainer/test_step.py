@@ -10,6 +10,7 @@ from trainer import data, randomness
 from trainer.contract.ends import EndReason
 from trainer.contract.methods import LookSAM
 from trainer.contract.optimizers import SGD, AdamW
+from trainer.datasets.order import plan_batches
 from trainer.errors import TrainerError
 from trainer.gradient import NUM_SCALARS, BatchGradient
 from trainer.optimizer import GuardedOptimizer
@@ -99,7 +100,7 @@ def batch_gradient(spec, model=None):
         model = build(spec, images, World.single())
     weights = list(model.parameters())
     reduced = ReducedGradients(weights, World.single(), NUM_SCALARS)
-    return BatchGradient(model, images.train, spec, data.plan_batches(spec, 1), World.single(), reduced), weights
+    return BatchGradient(model, images.train, spec, plan_batches(spec, 1), World.single(), reduced), weights
 
 
 class TestMasks:

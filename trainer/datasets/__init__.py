@@ -1,0 +1,1 @@
+"""Where images come from: the protocol, the order of training, the sources."""
