@@ -1,4 +1,4 @@
-import { QueryCache, QueryClient } from "@tanstack/react-query";
+import { MutationCache, QueryCache, QueryClient } from "@tanstack/react-query";
 import { ApiError } from "@/api/client";
 import { keys } from "@/api/keys";
 
@@ -6,13 +6,13 @@ const MAX_RETRIES = 2;
 
 /** Entities are kept fresh by the stream, so nothing is refetched for being a little old. */
 export function makeQueryClient(): QueryClient {
+  // A session that ended elsewhere: the sign-in form takes the page's place, at the same address.
+  const onError = (error: Error) => {
+    if (error instanceof ApiError && error.status === 401) client.setQueryData(keys.me, null);
+  };
   const client: QueryClient = new QueryClient({
-    queryCache: new QueryCache({
-      // A session that ended elsewhere: the sign-in form takes the page's place.
-      onError: (error) => {
-        if (error instanceof ApiError && error.status === 401) client.setQueryData(keys.me, null);
-      },
-    }),
+    queryCache: new QueryCache({ onError }),
+    mutationCache: new MutationCache({ onError }),
     defaultOptions: {
       queries: {
         staleTime: 30_000,

@@ -1,13 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type Connection, type ConnectionOptions, keepConnected, retryDelay } from "./connection";
+import { StreamCursor } from "./cursor";
 
 /** Stands in for the browser's EventSource, which Node lacks; the test plays the server. */
 class ScriptedSource {
   onopen: (() => void) | null = null;
   onerror: (() => void) | null = null;
   closed = false;
-  listeners = new Map<string, (event: { data: string }) => void>();
-  addEventListener(name: string, listener: (event: { data: string }) => void) {
+  listeners = new Map<string, (event: { data: string; lastEventId: string }) => void>();
+  addEventListener(name: string, listener: (event: { data: string; lastEventId: string }) => void) {
     this.listeners.set(name, listener);
   }
   close() {
@@ -16,18 +17,20 @@ class ScriptedSource {
 }
 
 let sources: ScriptedSource[];
+let urls: string[];
 let said: string[];
 let reachable: boolean;
 let connection: Connection | undefined;
 
 function connect(overrides: Partial<ConnectionOptions> = {}): ScriptedSource {
   connection = keepConnected({
-    url: "/api/v1/stream?topics=runs",
+    url: () => "/api/v1/stream?topics=runs",
     events: ["run"],
-    onEvent: (name, data) => said.push(`${name} ${data}`),
+    onEvent: (name, data, id) => said.push(`${name} ${data} ${id}`),
     onState: (state) => said.push(`state ${state}`),
     mayReopen: async () => reachable,
-    open: () => {
+    open: (url) => {
+      urls.push(url);
       const source = new ScriptedSource();
       sources.push(source);
       return source as unknown as EventSource;
@@ -44,6 +47,7 @@ function newest(): ScriptedSource {
 beforeEach(() => {
   vi.useFakeTimers();
   sources = [];
+  urls = [];
   said = [];
   reachable = true;
 });
@@ -56,8 +60,8 @@ describe("keepConnected", () => {
   test("hands on the events it was asked for", () => {
     const source = connect();
     source.onopen?.();
-    source.listeners.get("run")?.({ data: "{}" });
-    expect(said).toEqual(["state open", "run {}"]);
+    source.listeners.get("run")?.({ data: "{}", lastEventId: "7.1" });
+    expect(said).toEqual(["state open", "run {} 7.1"]);
   });
 
   test("opens again after a failure", async () => {
@@ -68,6 +72,16 @@ describe("keepConnected", () => {
     expect(sources[0]?.closed).toBe(true);
     newest().onopen?.();
     expect(said).toEqual(["state open", "state open"]);
+  });
+
+  test("a later stream goes on behind the last event of the one before", async () => {
+    const cursor = new StreamCursor();
+    cursor.follow("runs");
+    connect({ url: () => cursor.url(), onEvent: (_name, _data, id) => cursor.passed(id) });
+    newest().listeners.get("run")?.({ data: "{}", lastEventId: "7.1" });
+    newest().onerror?.();
+    await vi.advanceTimersByTimeAsync(500);
+    expect(urls).toEqual(["/api/v1/stream?topics=runs", "/api/v1/stream?topics=runs&last_event_id=7.1"]);
   });
 
   test("does not say lost for the ordinary end of a stream", async () => {

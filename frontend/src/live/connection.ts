@@ -9,10 +9,12 @@ const HEALTHY_MS = 5_000;
 const SAY_LOST_AFTER_MS = 2_500;
 
 export interface ConnectionOptions {
-  url: string;
+  /** Where to open the stream; asked each time, since a later stream goes on where the last one ended. */
+  url: () => string;
   /** Names of the server-sent events to hand on. */
   events: readonly string[];
-  onEvent: (name: string, data: string) => void;
+  /** `id` is the server's, "" where it gave none. */
+  onEvent: (name: string, data: string, id: string) => void;
   onState: (state: ConnectionState) => void;
   /** Whether a failed stream is worth opening again now: EventSource hides why it failed, a request does not. */
   mayReopen: () => Promise<boolean>;
@@ -36,7 +38,7 @@ export function keepConnected(options: ConnectionOptions): Connection {
   let closed = false;
 
   const start = () => {
-    source = open(options.url);
+    source = open(options.url());
     source.onopen = () => {
       openedAt = Date.now();
       clearTimeout(lostTimer);
@@ -51,7 +53,10 @@ export function keepConnected(options: ConnectionOptions): Connection {
       retryLater();
     };
     for (const name of options.events) {
-      source.addEventListener(name, (event) => options.onEvent(name, (event as MessageEvent<string>).data));
+      source.addEventListener(name, (event) => {
+        const { data, lastEventId } = event as MessageEvent<string>;
+        options.onEvent(name, data, lastEventId);
+      });
     }
   };
 

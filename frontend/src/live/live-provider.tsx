@@ -1,22 +1,24 @@
-import { notifyManager, type QueryClient, useQueryClient } from "@tanstack/react-query";
-import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useState } from "react";
+import { type QueryClient, useQueryClient } from "@tanstack/react-query";
+import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useRef, useState } from "react";
 import { meQuery } from "@/api/me";
-import { applyEvent, EVENT_NAMES, refetchOvertaken, refetchTopics } from "./apply-event";
+import { EVENT_NAMES, refetchOvertaken, refetchTopics } from "./apply-event";
 import { type ConnectionState, keepConnected } from "./connection";
+import { StreamCursor } from "./cursor";
+import { eventBatch } from "./event-batch";
+import { keepRecovering } from "./recovery";
 import { useTabIsAwake } from "./use-tab-is-awake";
 
-/** Events are applied in batches, so that a hundred runs at once cost one rendering. */
-const BATCH_MS = 150;
 /** Pages that change topics in one go (leave a run, enter a list) make one new stream. */
 const SETTLE_MS = 30;
-
-/** The stream stands ("hello"), or lost something ("resync"): what happened before it must be fetched. */
-const CATCH_UP_NAMES: readonly string[] = ["hello", "resync"];
+/** Short absences, such as a restart behind a proxy, are not worth a banner. */
+const SAY_AWAY_AFTER_MS = 2_500;
 
 interface Live {
   state: ConnectionState;
   /** Asks for a topic until the returned function is called. */
   watch: (topic: string) => () => void;
+  /** Tries at once what waits for the API. */
+  retryNow: () => void;
 }
 
 const LiveContext = createContext<Live | null>(null);
@@ -25,50 +27,88 @@ const LiveContext = createContext<Live | null>(null);
 export function LiveProvider({ children }: { children: ReactNode }) {
   const client = useQueryClient();
   const [watched, setWatched] = useState<readonly string[]>([]);
-  const [state, setState] = useState<ConnectionState>("connecting");
-  const awake = useTabIsAwake();
+  const retries = useRef(new Set<() => void>());
 
   const watch = useCallback((topic: string) => {
     setWatched((topics) => [...topics, topic]);
     return () => setWatched((topics) => topics.toSpliced(topics.indexOf(topic), 1));
   }, []);
+  const retryNow = useCallback(() => {
+    for (const retry of retries.current) retry();
+  }, []);
+  useEffect(() => {
+    window.addEventListener("online", retryNow);
+    return () => window.removeEventListener("online", retryNow);
+  }, [retryNow]);
 
-  const topics = [...new Set(watched)].sort().join(",");
   useEffect(() => refetchOvertaken(client), [client]);
+  const stream = useStream(client, [...new Set(watched)].sort().join(","), retries.current);
+  const away = useRecovery(client, retries.current);
+  const state = away ? "lost" : stream;
+  const live = useMemo(() => ({ state, watch, retryNow }), [state, watch, retryNow]);
+  return <LiveContext value={live}>{children}</LiveContext>;
+}
+
+function useStream(client: QueryClient, topics: string, retries: Set<() => void>): ConnectionState {
+  const [state, setState] = useState<ConnectionState>("connecting");
+  const awake = useTabIsAwake();
+  const [cursor] = useState(() => new StreamCursor());
   useEffect(() => {
     if (topics === "" || !awake) return;
     let close = () => {};
     const settle = window.setTimeout(() => {
-      const batch = batcher<[string, string]>((events) =>
-        notifyManager.batch(() => {
-          for (const [name, data] of events) applyEvent(client, name, data);
-        }),
-      );
+      const batch = eventBatch(client);
+      cursor.follow(topics);
       const connection = keepConnected({
-        url: `/api/v1/stream?topics=${encodeURIComponent(topics)}`,
-        events: [...EVENT_NAMES, ...CATCH_UP_NAMES],
-        onEvent: (name, data) => {
-          if (CATCH_UP_NAMES.includes(name)) refetchTopics(client, topics.split(","));
+        url: () => cursor.url(),
+        events: [...EVENT_NAMES, "hello", "resync"],
+        onEvent: (name, data, id) => {
+          cursor.passed(id);
+          if (cursor.mustFetch(name, data)) refetchTopics(client, topics.split(","));
           else batch.add([name, data]);
         },
         onState: setState,
         mayReopen: () => apiAnswers(client),
       });
-      window.addEventListener("online", connection.retryNow);
+      retries.add(connection.retryNow);
       close = () => {
-        window.removeEventListener("online", connection.retryNow);
+        retries.delete(connection.retryNow);
         connection.close();
-        batch.stop();
+        // The cursor stands behind these events, so they must not be dropped.
+        batch.flush();
       };
     }, SETTLE_MS);
     return () => {
       window.clearTimeout(settle);
       close();
     };
-  }, [client, topics, awake]);
+  }, [client, topics, awake, cursor, retries]);
+  // Without topics there is no stream to lose.
+  return topics === "" ? "connecting" : state;
+}
 
-  const live = useMemo(() => ({ state, watch }), [state, watch]);
-  return <LiveContext value={live}>{children}</LiveContext>;
+/** Whether something on the page has waited for the API for a while. */
+function useRecovery(client: QueryClient, retries: Set<() => void>): boolean {
+  const [away, setAway] = useState(false);
+  useEffect(() => {
+    let timer: number | undefined;
+    const recovery = keepRecovering({
+      client,
+      apiAnswers: () => apiAnswers(client),
+      onAway: (isAway) => {
+        window.clearTimeout(timer);
+        if (isAway) timer = window.setTimeout(() => setAway(true), SAY_AWAY_AFTER_MS);
+        else setAway(false);
+      },
+    });
+    retries.add(recovery.retryNow);
+    return () => {
+      window.clearTimeout(timer);
+      retries.delete(recovery.retryNow);
+      recovery.stop();
+    };
+  }, [client, retries]);
+  return away;
 }
 
 /** Asks who is signed in. No session any more is an answer too: the sign-in form then takes the page's place. */
@@ -96,20 +136,7 @@ export function useConnectionState(): ConnectionState {
   return useLive().state;
 }
 
-function batcher<Item>(apply: (items: Item[]) => void) {
-  let items: Item[] = [];
-  let timer: number | undefined;
-  const flush = () => {
-    const ready = items;
-    items = [];
-    timer = undefined;
-    apply(ready);
-  };
-  return {
-    add: (item: Item) => {
-      items.push(item);
-      timer ??= window.setTimeout(flush, BATCH_MS);
-    },
-    stop: () => window.clearTimeout(timer),
-  };
+/** Tries at once what waits for the API, instead of at the next turn of the back-off. */
+export function useRetryNow(): () => void {
+  return useLive().retryNow;
 }

@@ -3,7 +3,7 @@ import { api, unwrap } from "@/api/client";
 import { keys } from "@/api/keys";
 import { rememberSignIn } from "../signed-in-before";
 
-/** Trades a token for the session cookie. */
+/** Trades a token for the session cookie. What was read in an earlier session may have been somebody else's. */
 export function useSignIn() {
   const client = useQueryClient();
   return useMutation({
@@ -12,6 +12,7 @@ export function useSignIn() {
     onSuccess: (me) => {
       rememberSignIn(true);
       client.setQueryData(keys.me, me);
+      void client.resetQueries({ predicate: (query) => query.queryKey[0] !== keys.me[0] });
     },
   });
 }
