@@ -14,6 +14,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,6 +32,8 @@ from trainer.leftovers import deliver_leftovers
 from trainer.reporter import DriverReporter
 
 log = logging.getLogger(__name__)
+
+BEGAN_AT = datetime.now(UTC)
 
 LAUNCH_VARIABLE = "BASIN_LAUNCH"
 CLAIM_SECONDS = 900.0
@@ -107,6 +110,7 @@ def _follow(
         return _say(f"The attempt could not be claimed; the API at {payload.api_url} does not answer: {error}", FAILED)
     with suppress(OSError):  # then Ray's own log of the job has to do
         logs.log_driver(assignment.log_path("driver"))
+    log.info("The driver's program began at %s", BEGAN_AT.isoformat())
     log.info("Attempt %d of run %s is claimed.", assignment.claim.attempt_number, assignment.claim.run_id)
     reporter = DriverReporter(assignment)
     end = _train(assignment, reporter, connected, terminated)
