@@ -28,7 +28,8 @@ to the projection's denominator: it would leave a residue along g, which reuse m
 
 `alpha="auto"` departs from the paper, whose 0.7 holds for large batches: at small ones most of the stored direction is
 noise k steps later. It is the linear predictor of the fresh g_v from the stale one: at each refresh
-alpha = min(1, ||g_v||/||g||) * c, where c follows the cosine between successive directions.
+alpha = min(1, ||g_v||/||g||) * c, where c follows the cosine between successive directions. `alpha="fresh_ratio"` is
+||g_v||/||g|| of the last refresh as it is: the stored direction at the size it had, for study (it can diverge).
 
 Cost in gradient evaluations: a refresh 2, a reuse 1, so T + ceil(T/k) for T steps. Memory beyond the base optimizer:
 one copy of the weights for u, and two more while a refresh runs.
@@ -63,11 +64,17 @@ def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def perturb(weights: Sequence[Tensor], gradient: Sequence[Tensor], gradient_norm: Tensor, rho: float) -> list[Tensor]:
-    """Adds eps = rho * g/||g|| to the weights in place; returns copies of the weights before, for `restore`."""
-    saved = [weight.clone() for weight in weights]
+def ascent(weights: Sequence[Tensor], gradient: Sequence[Tensor], gradient_norm: Tensor, *, rho: float) -> list[Tensor]:
+    """eps = rho * g/||g||, a new tensor for each weight; the weights themselves do not matter here."""
     scale = torch.where(gradient_norm == 0, 0.0, rho / gradient_norm)
-    torch._foreach_add_(list(weights), torch._foreach_mul(list(gradient), scale.to(gradient[0].dtype)))
+    return list(torch._foreach_mul(list(gradient), scale.to(gradient[0].dtype)))
+
+
+@torch.no_grad()
+def perturb(weights: Sequence[Tensor], eps: Sequence[Tensor]) -> list[Tensor]:
+    """Adds eps to the weights in place; returns copies of the weights before, for `restore`."""
+    saved = [weight.clone() for weight in weights]
+    torch._foreach_add_(list(weights), list(eps))
     return saved
 
 

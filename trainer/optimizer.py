@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
+from timm.optim import Lamb
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainer.contract.optimizers import SGD, AdamW
+from trainer.contract.optimizers import LAMB, SGD, AdamW
 from trainer.contract.optimizers import Optimizer as OptimizerSpec
 from trainer.contract.spec import Schedule
 
 
 class GuardedOptimizer:
-    """torch's SGD or AdamW, which leaves the weights alone from the first step on that is not finite.
+    """torch's SGD or AdamW, or timm's LAMB, which leaves the weights alone from the first step on that is not finite.
 
-    The decision is made on the device (torch's fused kernels take `found_inf`, as a gradient scaler uses it), so the
-    host need not wait to learn it; `bad` stays 1 from then on, and the loop ends the run when it reads that.
+    The decision is made on the device, so the host need not wait to learn it; `bad` stays 1 from then on, and the loop
+    ends the run when it reads that. torch's fused kernels take `found_inf`, as a gradient scaler uses it. LAMB knows
+    nothing like it, and a NaN multiplied away is a NaN still, so its step is taken and then undone where `bad`: weights
+    and moments are copied before it, and selected after it. That costs three copies of the weights while the step runs,
+    when the activations, which are larger, are gone. Only its counter of steps, on the host, counts on; nothing
+    reads it any more, since the loop reads `bad` before it saves.
     """
 
     def __init__(self, spec: OptimizerSpec, weights: Sequence[Tensor]) -> None:
@@ -28,8 +34,12 @@ class GuardedOptimizer:
 
     def step(self, finite: Tensor) -> None:
         self.bad = torch.maximum(self.bad, (~finite).to(torch.float32))
-        self.base.found_inf = self.bad  # type: ignore[attr-defined]
-        self.base.step()
+        if isinstance(self.base, Lamb):
+            with _undone_where(self.bad, self.base):
+                self.base.step()
+        else:
+            self.base.found_inf = self.bad  # type: ignore[attr-defined]
+            self.base.step()
 
     def set_learning_rate(self, lr: float) -> None:
         for group in self.base.param_groups:
@@ -50,6 +60,35 @@ def build(spec: OptimizerSpec, weights: Sequence[Tensor]) -> Optimizer:
             return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov, fused=True)
         case AdamW():
             return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=True)
+        case LAMB():
+            for group in groups:
+                # timm scales by the trust ratio only where there is decay, unless told: without decay it is LAMB, too.
+                group["always_adapt"] = group["params"] is decayed
+            lamb = Lamb(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, max_grad_norm=spec.max_grad_norm)
+            return cast(Optimizer, lamb)
+
+
+@contextmanager
+def _undone_where(bad: Tensor, optimizer: Optimizer) -> Iterator[None]:
+    """Where `bad` (0-dim, on the device), weights and state are afterwards what they were before, bit for bit."""
+    before = {name: tensor.detach().clone() for name, tensor in _tensors_of(optimizer)}
+    yield
+    is_bad = bad > 0
+    with torch.no_grad():
+        for name, tensor in _tensors_of(optimizer):
+            # A moment that the optimizer's first step has just made was zero before.
+            saved = before[name] if name in before else torch.zeros_like(tensor)
+            torch.where(is_bad, saved, tensor, out=tensor)
+
+
+def _tensors_of(optimizer: Optimizer) -> Iterator[tuple[tuple[int, str], Tensor]]:
+    """Weights that have a gradient, and what the optimizer keeps for each, under names that stay."""
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            if weight.grad is not None:
+                yield (id(weight), "weight"), weight
+                for name, tensor in optimizer.state.get(weight, {}).items():
+                    yield (id(weight), name), tensor
 
 
 def learning_rate(schedule: Schedule, peak: float, step: int, total_steps: int) -> float:

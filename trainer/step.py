@@ -1,4 +1,4 @@
-"""The training steps: base, SAM (SAM-k) and LookSAM. One is chosen before the loop and called once per step.
+"""The training steps: base, SAM and LookSAM, and the last two with LayerSAM's ascent. One is chosen before the loop.
 
 A step evaluates gradients (one or two passes over the same global batch) and leaves the descent direction d where the
 base optimizer looks for its gradient. It moves the weights only between the two passes of a refresh, and puts them back
@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from trainer import looksam
-from trainer.contract.methods import SAM, LookSAM, Method
+from trainer import layerwise, looksam
+from trainer.contract.methods import SAM, LayerSAM, LookLayerSAM, LookSAM, Method
 
 WEAK_PERSISTENCE = 0.1
 
@@ -35,6 +36,9 @@ class Evaluated:
 
 Evaluate = Callable[[], Evaluated]
 """Writes the gradient of the global batch, summed over ranks, into `Tensors.gradients`."""
+
+Ascent = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], list[Tensor]]
+"""eps from the weights, their gradients and ||g||: where the methods differ that take a second gradient."""
 
 
 @dataclass(kw_only=True)
@@ -90,12 +94,22 @@ class Step(Protocol):
 
 def choose_step(method: Method, tensors: Tensors, state: MethodState) -> Step:
     match method:
-        case SAM():
-            return SAMStep(method, tensors, state)
-        case LookSAM():
-            return LookSAMStep(method, tensors, state)
+        case SAM() | LayerSAM():
+            return SAMStep(method, ascent_of(method), tensors, state)
+        case LookSAM() | LookLayerSAM():
+            return LookSAMStep(method, ascent_of(method), tensors, state)
         case _:
             return BaseStep(tensors, state)
+
+
+def ascent_of(method: SAM | LookSAM | LayerSAM | LookLayerSAM) -> Ascent:
+    """SAM's ascent, or the layer-wise one, with the method's options."""
+    match method:
+        case SAM() | LookSAM():
+            return partial(looksam.ascent, rho=method.rho)
+        case LayerSAM() | LookLayerSAM():
+            exclude = method.one_dimensional == "excluded"
+            return partial(layerwise.ascent, rho=method.rho, rule=method.layerwise, exclude_one_dimensional=exclude)
 
 
 class BaseStep:
@@ -111,21 +125,21 @@ class BaseStep:
 class SAMStep:
     """d = g_s when t mod k = 0 (two gradient evaluations), d = g otherwise."""
 
-    def __init__(self, method: SAM, tensors: Tensors, state: MethodState) -> None:
-        self.method, self.tensors, self.state = method, tensors, state
+    def __init__(self, method: SAM | LayerSAM, ascend: Ascent, tensors: Tensors, state: MethodState) -> None:
+        self.method, self.ascend, self.tensors, self.state = method, ascend, tensors, state
 
     def __call__(self, step: int, evaluate: Evaluate) -> Descent:
         if step % self.method.k:
             return _descend(self.tensors, self.state, evaluate)
-        descent, _ = _ascend_and_descend(self.tensors, self.state, evaluate, self.method.rho)
+        descent, _ = _ascend_and_descend(self.tensors, self.state, evaluate, self.ascend)
         return descent
 
 
 class LookSAMStep:
     """d = g_s at a refresh (two gradient evaluations), d = g + alpha*||g||*u at a reuse (one)."""
 
-    def __init__(self, method: LookSAM, tensors: Tensors, state: MethodState) -> None:
-        self.method, self.tensors, self.state = method, tensors, state
+    def __init__(self, method: LookSAM | LookLayerSAM, ascend: Ascent, tensors: Tensors, state: MethodState) -> None:
+        self.method, self.ascend, self.tensors, self.state = method, ascend, tensors, state
 
     def __call__(self, step: int, evaluate: Evaluate) -> Descent:
         if step % self.method.k == 0 or self.state.direction is None:
@@ -136,7 +150,7 @@ class LookSAMStep:
 
     def _refresh(self, evaluate: Evaluate) -> Descent:
         state = self.state
-        descent, now = _ascend_and_descend(self.tensors, state, evaluate, self.method.rho)
+        descent, now = _ascend_and_descend(self.tensors, state, evaluate, self.ascend)
         if state.direction is not None:
             cosine = looksam.direction_cosine(now, state.direction, state.direction_exists)
             descent.signals["direction_cosine"] = cosine
@@ -147,6 +161,8 @@ class LookSAMStep:
             weak = state.persistence < WEAK_PERSISTENCE
             state.weak_refreshes = torch.where(weak, state.weak_refreshes + 1, 0.0)
             descent.signals["persistence"] = state.persistence
+        elif self.method.alpha == "fresh_ratio":
+            state.alpha = now.orthogonal_ratio
         else:
             state.alpha = torch.full_like(state.alpha, self.method.alpha)
         descent.signals["alpha"] = state.alpha
@@ -165,12 +181,12 @@ def _descend(tensors: Tensors, state: MethodState, evaluate: Evaluate) -> Descen
 
 
 def _ascend_and_descend(
-    tensors: Tensors, state: MethodState, evaluate: Evaluate, rho: float
+    tensors: Tensors, state: MethodState, evaluate: Evaluate, ascend: Ascent
 ) -> tuple[Descent, looksam.Split]:
     """Two passes; g_s stays in the gradients, the weights and buffers are those after the first pass."""
     first = _descend(tensors, state, evaluate)
     gradient = [tensor.clone() for tensor in tensors.gradients]
-    saved = looksam.perturb(tensors.weights, gradient, first.gradient_norm, rho)
+    saved = looksam.perturb(tensors.weights, ascend(tensors.weights, gradient, first.gradient_norm))
     try:
         with _kept(tensors.buffers):
             second = evaluate()

@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {
         "name": "vit_tiny_patch16_224",
         "arguments": {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2},
     },
-    "data": {"train_size": 100, "validation_fraction": 0.1},
+    "data": {"source": "digits", "train_size": 100, "validation_fraction": 0.1},
     "optimizer": {"name": "adamw", "lr": 0.003},
     "global_batch_size": 32,
     "steps": 12,

@@ -137,7 +137,8 @@ class TestIdentitiesAfterARefresh:
         problem, _ = random_quadratic()
         before = problem.weight_vector()
         problem.evaluate()
-        saved = looksam.perturb(problem.weights, problem.gradients, looksam.norm(problem.gradients), 0.37)
+        norm = looksam.norm(problem.gradients)
+        saved = looksam.perturb(problem.weights, looksam.ascent(problem.weights, problem.gradients, norm, rho=0.37))
         step = problem.weight_vector() - before
         assert abs(step.norm() - 0.37) <= 1e-15 * 10  # w + eps is rounded at the size of w, near 1
         assert close(step / 0.37, problem.gradient_vector() / problem.gradient_vector().norm())
