@@ -64,11 +64,12 @@ check-unit:
 check-frontend:
 	@$(NPM) run --silent check
 
-generate: $(STAMP_BASIN) $(STAMP_MODULES) ## Write the generated files: model names, OpenAPI, the dashboard's API types.
+generate: $(STAMP_BASIN) $(STAMP_MODULES) ## Write the generated files: model names, OpenAPI, spec reference, the dashboard's API types.
 	@mkdir -p build
 	$(BIN)/python -c "import timm; print('\n'.join(timm.list_models()))" > build/model_names.txt
 	mv build/model_names.txt trainer/contract/model_names.txt
 	$(BIN)/python -m api.openapi
+	$(BIN)/python -m cli.spec_reference
 	$(NPM) run --silent generate
 
 lock: $(STAMP_PYTHON) ## Choose all versions anew from pyproject.toml and write the lock files.

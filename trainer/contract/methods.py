@@ -61,7 +61,7 @@ class _Layerwise(SpecPart):
     """Radius of the ascent, >= 0. Required: its unit depends on `layerwise`. trust: a share of each tensor's own L2
     norm; literal: that divided by ||g||; unit: an absolute norm for each tensor; asam_dual: relative, over all."""
     layerwise: Layerwise = "trust"
-    """How the ascent is shared out over the tensors (algorithm reference 2.4 and 2.5). trust: eps^l = rho * ||w^l|| *
+    """How the ascent is shared out over the tensors (docs/methods.md). trust: eps^l = rho * ||w^l|| *
     g^l/||g^l||; literal: rho * (||w^l||/||g^l||) * g^l/||g||; unit: rho * g^l/||g^l||; asam_dual: rho * T_l^2 * g^l /
     ||T g|| with T_l = ||w^l||. Where ||w^l|| is 0, the tensor is treated like one that is not scaled."""
     one_dimensional: Literal["unscaled", "excluded"] = "unscaled"
