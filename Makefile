@@ -13,7 +13,8 @@ STAMP_NODE := $(NODE)/.stamp
 STAMP_MODULES := frontend/node_modules/.stamp
 STAMP_DASHBOARD := frontend/dist/.stamp
 FRONTEND_SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/tsconfig.json \
-	frontend/vite.config.ts -type f 2>/dev/null)
+	frontend/vite.config.ts frontend/contract-plugin.ts api/openapi.json trainer/contract/model_names.txt \
+	-type f 2>/dev/null)
 # Node from the wheel, if that is where it is, comes before the system's.
 NPM := PATH="$(CURDIR)/$(NODE)/bin:$$PATH" npm --prefix frontend
 
