@@ -53,6 +53,8 @@ class Saved:
     """Codes of the notices given so far, which are given once a run."""
     seconds: float
     """Of training so far, over all attempts."""
+    cpu_seconds: float = 0.0
+    """Of training steps so far, over all attempts and ranks; 0 in checkpoints older than this field."""
     numbers: dict[str, float]
     """The last known value of every metric."""
     threads: int

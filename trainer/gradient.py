@@ -16,14 +16,15 @@ from torch.nn.functional import cross_entropy
 
 from trainer import randomness
 from trainer.contract.spec import TrainingSpec
+from trainer.cpu_time import StepsCpuTime
 from trainer.datasets.image_set import TrainingSet
 from trainer.datasets.order import BatchPlan
 from trainer.errors import rejected
 from trainer.parallel import ReducedGradients, World
 from trainer.step import Evaluated
 
-NUM_SCALARS = 3
-"""Loss, images classified rightly, the wish to stop: they travel with the gradient."""
+NUM_SCALARS = 4
+"""Loss, images classified rightly, the wish to stop, CPU-seconds: they travel with the gradient."""
 
 
 def arithmetic(precision: str, device: torch.device) -> AbstractContextManager[object]:
@@ -40,6 +41,7 @@ class BatchGradient:
     ) -> None:  # fmt: skip
         self.model, self.spec, self.plan, self.world, self.reduced = model, spec, plan, world, reduced
         self.batches = images.batches(spec.seed, plan, world.rank)
+        self.cpu_time = StepsCpuTime(world.device)
 
     def at(self, step: int, stop_wanted: bool) -> Callable[[], Evaluated]:
         return partial(self.evaluate, step, stop_wanted)
@@ -60,7 +62,9 @@ class BatchGradient:
             self.world.passed()
         if stop_wanted:
             self.reduced.scalars[2] = 1.0
-        loss_sum, correct, stop_flag = self.reduced.sum_over_ranks().double().unbind()
+        self.reduced.scalars[3] = self.cpu_time.to_send()
+        loss_sum, correct, stop_flag, cpu_seconds = self.reduced.sum_over_ranks().double().unbind()
+        self.cpu_time.received(cpu_seconds)
         return Evaluated(loss=loss_sum, correct=correct, stop=stop_flag)
 
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:

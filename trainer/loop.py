@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, data, model, randomness, resume
+from trainer import checkpoint, data, model, randomness, resume, sharpness
 from trainer.cadence import Cadence
 from trainer.contract.ends import EndReason
+from trainer.contract.methods import LookLayerSAM, Method
 from trainer.contract.spec import TrainingSpec
 from trainer.datasets.order import plan_batches
 from trainer.errors import TrainerError, exhaustion_named
@@ -29,7 +30,7 @@ from trainer.step import Descent, MethodState, Tensors, choose_step
 
 NO_PERSISTENCE = "direction_does_not_persist"
 NO_PERSISTENCE_REFRESHES = 20
-NO_PERSISTENCE_TEXT = "The reused direction does not persist at this batch size: SAM every k does the same."
+NO_PERSISTENCE_TEXT = "The reused direction does not persist at this batch size: {without_reuse} every k does the same."
 
 
 def train(
@@ -79,6 +80,7 @@ def _train(
     tensors = Tensors(weights=weights, gradients=reduced.tensors, buffers=list(network.buffers()))
     take_step = choose_step(spec.method, tensors, state)
     flags = LateFlags(world.device)
+    gradient.cpu_time.total.fill_(standing.cpu_seconds)
 
     # Step after step
     first_step = standing.step
@@ -88,8 +90,9 @@ def _train(
         lr = learning_rate(spec.schedule, spec.optimizer.lr, step, total)
         optimizer.set_learning_rate(lr)
         stop_wanted = world.is_first and stop is not None and stop()
-        descent = take_step(step, gradient.at(step, stop_wanted))
-        optimizer.step(descent.finite)
+        with gradient.cpu_time:
+            descent = take_step(step, gradient.at(step, stop_wanted))
+            optimizer.step(descent.finite)
 
         done = standing.step = step + 1
         flags.push(done, torch.stack([optimizer.bad, descent.evaluated.stop.float()]))
@@ -114,11 +117,14 @@ def _train(
             }
         if shows_signals:
             numbers |= _fetched(descent.signals)
-            _tell_once_if_nothing_persists(state, standing, tell)
+            _tell_once_if_nothing_persists(spec.method, state, standing, tell)
         if validates:
             numbers |= validate(network, images.validation, spec, world)
+        if done == total and spec.evaluation.sharpness_radius is not None:
+            numbers |= sharpness.measure(network, weights, reduced, images.train, spec, world)
         if logs:
             numbers |= speed.since_last(done)
+            numbers["cpu_seconds"] = gradient.cpu_time.total.item()
         if numbers:
             standing.numbers |= numbers
             tell.metrics(done, numbers)
@@ -126,6 +132,7 @@ def _train(
 
         standing.seconds = speed.seconds
         if world.is_first and (saves or stopping):
+            standing.cpu_seconds = gradient.cpu_time.total.item()
             captured = resume.capture(standing, spec, network, optimizer, state, world)
             path, size_bytes = checkpoint.save(captured, folder, before_rename=tell.before_checkpoint)
             tell.checkpoint(done, path, size_bytes)
@@ -156,10 +163,13 @@ def _fetched(values: dict[str, Tensor]) -> dict[str, float]:
     return {name: value for name, value in zip(values, fetched, strict=True) if value == value}
 
 
-def _tell_once_if_nothing_persists(state: MethodState, standing: resume.Standing, tell: Listener) -> None:
+def _tell_once_if_nothing_persists(
+    method: Method, state: MethodState, standing: resume.Standing, tell: Listener
+) -> None:
     if NO_PERSISTENCE not in standing.told and state.weak_refreshes.item() >= NO_PERSISTENCE_REFRESHES:
         standing.told.append(NO_PERSISTENCE)
-        tell.notice(NO_PERSISTENCE, NO_PERSISTENCE_TEXT, standing.step)
+        without_reuse = "LayerSAM" if isinstance(method, LookLayerSAM) else "SAM"
+        tell.notice(NO_PERSISTENCE, NO_PERSISTENCE_TEXT.format(without_reuse=without_reuse), standing.step)
 
 
 def _not_finite(step: int, lr: float) -> str:

@@ -31,6 +31,7 @@ class Standing:
     step: int = 0
     """Steps completed."""
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     told: list[str] = field(default_factory=list)
     """Codes of the notices given."""
     numbers: dict[str, float] = field(default_factory=dict)
@@ -76,6 +77,7 @@ def capture(
         gradient_evaluations=state.gradient_evaluations,
         told=list(standing.told),
         seconds=standing.seconds,
+        cpu_seconds=standing.cpu_seconds,
         numbers=dict(standing.numbers),
         threads=torch.get_num_threads(),
         world_size=world.size,
@@ -98,7 +100,10 @@ def put_back(saved: Saved, model: nn.Module, optimizer: GuardedOptimizer, state:
     state.direction = None if saved.direction is None else [tensor.to(device) for tensor in saved.direction]
     for name, value in saved.method.items():
         setattr(state, name, value.to(device))
-    return Standing(step=saved.step, seconds=saved.seconds, told=list(saved.told), numbers=dict(saved.numbers))
+    return Standing(
+        step=saved.step, seconds=saved.seconds, cpu_seconds=saved.cpu_seconds, told=list(saved.told),
+        numbers=dict(saved.numbers),
+    )  # fmt: skip
 
 
 def threads_to_use(saved: Saved | None, world: World, settled: int | None) -> int | None:

@@ -196,7 +196,7 @@ class TestResume:
 
 class TestWhatIsTold:
     def test_names_are_the_catalogues_and_steps_count_from_one(self, run, small_spec):
-        result = run(small_spec(method={"name": "looksam"}))
+        result = run(small_spec(method={"name": "looksam"}, evaluation={"sharpness_radius": 0.05}))
         points = result.recorder.points
         assert {name for values in points.values() for name in values} == set(BY_NAME)
         assert min(points) == 1
