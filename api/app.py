@@ -80,6 +80,7 @@ def _bare_app(**arguments: Any) -> FastAPI:
     )
     for part in (runs, metrics, attempts, stream, session):
         app.include_router(part.router, prefix=PREFIX)
+    app.include_router(runs.studies, prefix=PREFIX)
     app.include_router(health.router)
     app.include_router(health.router, prefix=PREFIX, include_in_schema=False)
     problems.install(app)

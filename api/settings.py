@@ -6,13 +6,14 @@ constant beside its use.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEVELOPMENT_SECRET = "basin-development-secret-that-everybody-knows"
 WEAK_PASSWORDS = frozenset({"basin", "postgres", "password", "changeme", "admin", "secret"})
@@ -29,6 +30,9 @@ class Settings(BaseSettings):
     """Valkey or Redis: Celery's broker and the live channel, e.g. "redis://127.0.0.1:6379/0"."""
     storage: Path
     """Storage root, an absolute folder that the API, the Celery worker and every trainer see."""
+    data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Folders under which image data may be read, absolute, with colons between them (`os.pathsep`); trainers see them
+    at the same paths. Off (empty): only data that comes with Basin."""
     secret: SecretStr = SecretStr(DEVELOPMENT_SECRET)
     """Key of launch codes, attempt tokens and login cookies, at least 32 characters. Its default is refused outside
     loopback."""
@@ -87,6 +91,22 @@ class Settings(BaseSettings):
         if not folder.is_absolute():
             raise ValueError("must be an absolute path, since processes with other working folders read it")
         return folder
+
+    @field_validator("data_roots", mode="before")
+    @classmethod
+    def _split(cls, folders: Any) -> Any:
+        return [part for part in folders.split(os.pathsep) if part] if isinstance(folders, str) else folders
+
+    @field_validator("data_roots")
+    @classmethod
+    def _are_absolute(cls, folders: tuple[Path, ...]) -> tuple[Path, ...]:
+        for folder in folders:
+            if not folder.is_absolute() or ".." in folder.parts or folder == Path(folder.anchor):
+                raise ValueError(
+                    f"{str(folder)!r} must be the absolute path of a folder below /, without `..`: mend it, and put"
+                    f" {os.pathsep!r} between several folders"
+                )
+        return folders
 
     @field_validator("secret")
     @classmethod

@@ -19,9 +19,9 @@ from sqlalchemy.orm import Session
 from api.db.engine import after_commit_publish
 from api.db.tables import Attempt, Run
 from api.runs.credentials import launch_code
+from api.runs.queue import queue_order
 from api.runs.service_clock import serving_seconds
 from api.runs.status import RunStatus, move
-from api.runs.views import queue_order
 from api.settings import Settings
 from trainer.contract.ends import ENDS, EndReason
 from trainer.contract.reports import LaunchPayload

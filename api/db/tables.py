@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -86,12 +87,19 @@ class Run(Base):
         CheckConstraint("visibility IN ('private', 'team')", name="visibility"),
         Index("ix_runs_newest", "created_at", "id"),
         Index("ix_runs_live", "status", postgresql_where="status NOT IN ('succeeded', 'failed', 'cancelled')"),
+        Index("ix_runs_study", "study", "created_at", postgresql_where="study IS NOT NULL"),
     )
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     project: Mapped[str] = mapped_column(String(64), server_default="default")
     visibility: Mapped[str] = mapped_column(String(16), server_default="team")
     name: Mapped[str] = mapped_column(String(128))
+    study: Mapped[str | None] = mapped_column(String(128))
+    """Name of the group of runs that it is meant to be compared with."""
+    copied_from: Mapped[str | None] = mapped_column(String(16))
+    """Id of the run whose edited copy this is; no foreign key, so that it outlives that run."""
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    """Higher starts first; -1000..1000."""
     status: Mapped[str] = mapped_column(String(16), server_default="queued")
     reason: Mapped[str | None] = mapped_column(String(64))
     """Why it ended (trainer.contract.ends.EndReason); null while it lives."""
@@ -232,6 +240,48 @@ class Event(Base):
     """"user:<name>", "worker", "trainer"."""
     text: Mapped[str] = mapped_column(Text)
     data: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+
+
+class ChangeRow(Base):
+    """A change as live streams tell it. Kept for an hour, so that who reconnects is told what came meanwhile.
+
+    Streams read in the order (xid, id) and only below `pg_snapshot_xmin(pg_current_snapshot())`, the oldest
+    transaction still under way; `api.db.changes` says why that loses nothing and tells nothing in a wrong order.
+    """
+
+    __tablename__ = "changes"
+    xid: Mapped[int] = mapped_column(
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        server_default=text(
+            "greatest(pg_current_xact_id()::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1)"
+        ),
+    )
+    """The newest transaction that this one may have seen or be: its own, or a newer one that had ended by then."""
+    id: Mapped[int] = mapped_column(BigInteger, Identity(cache=1), primary_key=True)
+    """Taken one by one, never in blocks: with equal `xid` it says who was first."""
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    kind: Mapped[str] = mapped_column(String(16))
+    """"run", "metrics" or "event"."""
+    run_id: Mapped[str] = mapped_column(String(16))
+    user_id: Mapped[int] = mapped_column(Integer)
+    """The run's owner; with `visibility` it decides who is told."""
+    visibility: Mapped[str] = mapped_column(String(16))
+    data: Mapped[dict[str, Any]]
+
+
+class ChangeLog(Base):
+    """One row: from where on `changes` is complete, and in which database that is true."""
+
+    __tablename__ = "change_log"
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, server_default="1")
+    lineage: Mapped[str] = mapped_column(String(64), server_default="")
+    """Cluster and database that wrote the rows; after a restore elsewhere their xids mean nothing."""
+    kept_after_xid: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    kept_after_id: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """Every change after this position is there; those before it were deleted."""
 
 
 class ServiceClock(Base):

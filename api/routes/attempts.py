@@ -45,7 +45,7 @@ def post_reports(attempt_id: AttemptId, batch: ReportBatch, session: SessionDep,
     return take_in(session, attempt, batch.writer, batch.reports)
 
 
-@router.get("/runs/{run_id}/attempts/{number}/log", tags=["runs"], summary="Last log lines of an attempt")
+@router.get("/runs/{run_id}/attempts/{number}/log", tags=["runs"], summary="Log lines of an attempt")
 def get_log(
     run: RunDep,
     services: ServicesDep,
@@ -53,8 +53,12 @@ def get_log(
     number: Annotated[int, Path(ge=1, le=1_000_000)],
     source: Annotated[str | None, Query(max_length=16, description="One of `sources`; off: rank 0, else any.")] = None,
     lines: Annotated[int, Query(ge=1, le=5000)] = 200,
+    after: Annotated[
+        int | None, Query(ge=0, le=2**53, description="`end` of the answer before: the first lines behind it.")
+    ] = None,
 ) -> schemas.LogTail:
+    """The last lines; to follow, ask again with `after` set to `end` and `source` to the answer's."""
     attempt = session.scalar(select(Attempt).where(Attempt.run_id == run.id, Attempt.number == number))
     if attempt is None:
         raise NotFound(f"run {run.id} has no attempt {number}")
-    return log_tail(services.settings.storage, attempt, source=source, lines=lines)
+    return log_tail(services.settings.storage, attempt, source=source, lines=lines, after=after)

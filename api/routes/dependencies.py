@@ -61,14 +61,14 @@ def get_caller(request: Request, services: ServicesDep, session: SessionDep, bea
     return _caller(request, services, session, bearer, cookie)
 
 
-def get_stream_caller(request: Request, services: ServicesDep, bearer: Bearer, cookie: Cookie) -> Caller:
-    """The caller by a session of its own that is closed before the stream begins."""
+def get_detached_caller(request: Request, services: ServicesDep, bearer: Bearer, cookie: Cookie) -> Caller:
+    """The caller by a session of its own that is closed before the route runs: for streams and series of commits."""
     with transaction(services.engine, services.outbox) as session:
         return _caller(request, services, session, bearer, cookie)
 
 
 CallerDep = Annotated[Caller, Depends(get_caller)]
-StreamCallerDep = Annotated[Caller, Depends(get_stream_caller)]
+DetachedCallerDep = Annotated[Caller, Depends(get_detached_caller)]
 
 
 def get_run(run_id: str, session: SessionDep, caller: CallerDep) -> Run:

@@ -1,22 +1,27 @@
-"""Runs: submit, list, show, cancel, timeline."""
+"""Runs: submit, list, show, edit, cancel, timeline; and the studies they form."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
 
-from api.routes.dependencies import CallerDep, RunDep, ServicesDep, SessionDep
+from api.db.engine import transaction
+from api.routes.dependencies import CallerDep, DetachedCallerDep, RunDep, ServicesDep, SessionDep
 from api.routes.problems import PROBLEMS
-from api.runs import schemas
+from api.runs import bodies, schemas
 from api.runs.access import run_for
-from api.runs.cancel import cancel
-from api.runs.listing import list_events, list_runs
+from api.runs.cancel import cancel, cancel_each
+from api.runs.dry_run import dry_run as predict
+from api.runs.edit import edit
+from api.runs.listing import list_events, list_runs, list_studies
 from api.runs.status import RunStatus
 from api.runs.submit import submit
 from api.runs.views import run_page
 
 router = APIRouter(prefix="/runs", tags=["runs"], responses=PROBLEMS)
+studies = APIRouter(responses=PROBLEMS)
 
 
 async def body_as_sent(request: Request) -> Any:
@@ -30,22 +35,36 @@ async def body_as_sent(request: Request) -> Any:
     "",
     status_code=201,
     summary="Submit a run",
-    responses={200: {"model": schemas.Run, "description": "The run that this Idempotency-Key made before."}},
+    response_model=schemas.Run,
+    responses={
+        200: {
+            "model": schemas.Run | schemas.DryRun,
+            "description": "The run that this Idempotency-Key made before; with `dry_run`, what would be done.",
+        }
+    },
 )
 def submit_run(
-    submission: schemas.Submission,
+    submission: bodies.Submission,
     request: Annotated[Any, Depends(body_as_sent)],
     response: Response,
     services: ServicesDep,
     session: SessionDep,
     caller: CallerDep,
+    dry_run: Annotated[bool, Query(description="Check and predict only: answers 200 with a DryRun.")] = False,
     idempotency_key: Annotated[
         str | None, Header(description="Random, 1 to 128 printable characters; a repeat gives the same run.")
     ] = None,
-) -> schemas.Run:
+) -> schemas.Run | Response:
     """Queues a training run. With an `Idempotency-Key` a repeat answers 200 with the same run and the header
-    `Idempotent-Replayed: true`; the same key with another body is a mistake (422)."""
-    run, is_new = submit(session, caller, submission, request=request, idempotency_key=idempotency_key)
+    `Idempotent-Replayed: true`; the same key with another body is a mistake (422). With `dry_run=true` the same checks
+    are made and nothing is stored or sent."""
+    data_roots = services.settings.data_roots
+    if dry_run:
+        outcome = predict(session, caller, submission, request=request, data_roots=data_roots)
+        return JSONResponse(outcome.model_dump(mode="json"))
+    run, is_new = submit(
+        session, caller, submission, request=request, data_roots=data_roots, idempotency_key=idempotency_key
+    )
     if not is_new:
         response.status_code = 200
         response.headers["Idempotent-Replayed"] = "true"
@@ -60,6 +79,8 @@ def get_runs(
     caller: CallerDep,
     status: Annotated[list[RunStatus] | None, Query(description="May be repeated.")] = None,
     project: Annotated[str | None, Query(max_length=64)] = None,
+    study: Annotated[str | None, Query(max_length=128, description="Exactly this study.")] = None,
+    q: Annotated[str | None, Query(max_length=128, description="Part of a name or id; case does not matter.")] = None,
     cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> schemas.RunPage:
@@ -68,14 +89,33 @@ def get_runs(
         caller,
         statuses=status or (),
         project=project,
+        study=study,
+        contains=q,
         cursor=cursor,
         limit=limit,
         lease_timeout_seconds=services.settings.lease_timeout_seconds,
     )
 
 
+@router.post("/cancel", summary="Cancel many runs")
+def cancel_runs(body: bodies.RunIds, services: ServicesDep, caller: DetachedCallerDep) -> schemas.CancelOutcome:
+    """Each run by itself, in this order: one that is refused or over does not keep the others from being cancelled."""
+    return cancel_each(lambda: transaction(services.engine, services.outbox), caller, body.run_ids)
+
+
 @router.get("/{run_id}", summary="Show a run")
 def get_run(run: RunDep, services: ServicesDep, session: SessionDep) -> schemas.Run:
+    return run_page(session, run, lease_timeout_seconds=services.settings.lease_timeout_seconds)
+
+
+@router.patch("/{run_id}", summary="Change a run's name, study or priority")
+def edit_run(
+    run_id: str, body: bodies.RunEdit, services: ServicesDep, session: SessionDep, caller: CallerDep
+) -> schemas.Run:
+    """By its owner and admins. The priority can be changed while the run is queued (409 otherwise, and then nothing is
+    changed); the queue is in the new order at once."""
+    run = run_for(session, caller, run_id, lock=True)
+    edit(session, caller, run, body)
     return run_page(session, run, lease_timeout_seconds=services.settings.lease_timeout_seconds)
 
 
@@ -100,3 +140,13 @@ def get_events(
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> schemas.EventPage:
     return list_events(session, run, after=after, limit=limit)
+
+
+@studies.get("/studies", summary="List studies, the one with the newest run first", tags=["runs"])
+def get_studies(
+    session: SessionDep,
+    caller: CallerDep,
+    q: Annotated[str | None, Query(max_length=128, description="Part of a name; case does not matter.")] = None,
+) -> schemas.StudyList:
+    """Of the runs that you may see: how many each study has, and what became of them."""
+    return list_studies(session, caller, contains=q)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.errors import Invalid
-from api.routes.dependencies import ServicesDep, StreamCallerDep
+from api.routes.dependencies import DetachedCallerDep, ServicesDep
 from api.routes.problems import PROBLEMS
 from api.runs.access import Caller
 from trainer.contract.problems import SpecProblem
@@ -57,7 +57,7 @@ def parsed_topics(
 
 @router.get("/stream", summary="Follow changes", response_class=EventSourceResponse, responses=PROBLEMS)
 async def stream(
-    services: ServicesDep, caller: StreamCallerDep, topics: Annotated[Topics, Depends(parsed_topics)]
+    services: ServicesDep, caller: DetachedCallerDep, topics: Annotated[Topics, Depends(parsed_topics)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: `run` (RunSummary), `metrics` (MetricsChange), `event` (TimelineEvent), `resync`
     (something may have been missed: fetch again), and `hello` at the beginning.

@@ -93,7 +93,10 @@ def must_submit(caller: Caller) -> None:
         raise NotAllowed(f"your role is {caller.role}: only members and admins submit runs; ask an admin")
 
 
-def must_cancel(caller: Caller, run: Run) -> None:
+def must_own(caller: Caller, run: Run, act: str) -> None:
+    """Owners and admins `act` on a run ("cancel", "edit"); viewers on none."""
     if caller.role == "admin" or (caller.role == "member" and run.user_id == caller.user_id):
         return
-    raise NotAllowed(f"your role is {caller.role} and the run is not yours: its owner and admins cancel it")
+    if caller.role == "viewer":
+        raise NotAllowed(f"your role is viewer: only members and admins {act} runs; ask an admin")
+    raise NotAllowed(f"your role is {caller.role} and the run is not yours: its owner and admins {act} it")

@@ -157,6 +157,7 @@ def _answer(session: Session, settings: Settings, attempt: Attempt, token: str) 
         spec=run.spec,
         resume=_resume_points(session, settings, attempt),
         storage=str(settings.storage),
+        data_roots=[str(root) for root in settings.data_roots],
         lease_interval_seconds=settings.lease_interval_seconds,
         placement=attempt.placement,
         timeouts={"join": settings.join_timeout_seconds, "hang": settings.hang_timeout_seconds},

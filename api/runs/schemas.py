@@ -6,30 +6,17 @@ JSON has no NaN: a number that is not finite is null everywhere. Times are UTC.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict
 
+from api.runs.bodies import Visibility
 from api.runs.status import RunStatus
 from trainer.contract.ends import EndReason, Fault
 from trainer.contract.metrics import Direction, Group
 from trainer.contract.problems import SpecProblem
-from trainer.contract.spec import TrainingSpec
 
-Visibility = Literal["private", "team"]
 Role = Literal["admin", "member", "viewer"]
-
-EXAMPLE_SPEC: dict[str, Any] = {
-    "model": {
-        "name": "vit_tiny_patch16_224",
-        "arguments": {"patch_size": 2, "embed_dim": 64, "depth": 3, "num_heads": 4},
-    },
-    "optimizer": {"name": "adamw", "lr": 0.001},
-    "method": {"name": "looksam", "rho": 0.05, "k": 5},
-    "global_batch_size": 256,
-    "epochs": 10,
-    "resources": {"workers": 2},
-}
 
 
 class Answer(BaseModel):
@@ -38,23 +25,6 @@ class Answer(BaseModel):
     model_config = ConfigDict(
         use_attribute_docstrings=True, json_schema_serialization_defaults_required=True, frozen=True
     )
-
-
-class Submission(BaseModel):
-    """Body of POST /runs."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        use_attribute_docstrings=True,
-        json_schema_extra={"examples": [{"name": "looksam on digits", "project": "digits", "spec": EXAMPLE_SPEC}]},
-    )
-
-    spec: TrainingSpec
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128)] | None = None
-    """Off (null): made of method and model."""
-    project: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    visibility: Visibility = "team"
-    """"team": everybody with a token sees the run; "private": only its owner and admins."""
 
 
 class LatestValue(Answer):
@@ -72,6 +42,8 @@ class RunSummary(Answer):
     id: str
     name: str
     project: str
+    study: str | None
+    """Group of runs meant to be compared."""
     visibility: Visibility
     user: str
     status: RunStatus
@@ -82,12 +54,18 @@ class RunSummary(Answer):
     detail: str | None
     """What exactly: the rank, the field, the file."""
     fault: Fault | None
+    priority: int
+    """Higher starts first."""
     position: int | None
     """Place in the queue from 1; null unless queued."""
     wait_reason: str | None
     """Why a queued run does not start yet."""
     silent: bool
     """True: its lease is expired while Ray still runs it."""
+    copied_from: str | None
+    """The run whose edited copy this is; null also where not everybody who sees this run may see that one."""
+    data: str
+    """Source of the images: "digits", "image_folder"."""
     model: str
     method: str
     method_settings: dict[str, float | str]
@@ -171,6 +149,57 @@ class RunPage(Answer):
     """Pass it as `cursor` for the next page; null: this was the last."""
 
 
+class DryRun(Answer):
+    """What a submission would do; nothing is stored and nothing is sent."""
+
+    name: str
+    """As given; else the beginning of the name it would get."""
+    spec: dict[str, Any]
+    """The spec with its defaults filled in: a TrainingSpec."""
+    total_steps: int | None
+    """Optimizer steps; null where the length is in epochs and the number of images is not known here."""
+    gradient_evaluations: int | None
+    """Forward-backward passes over a global batch, those of the ascents included; null with `total_steps`."""
+    position: int
+    """Place it would get in the queue, from 1."""
+    summary: str
+    """One sentence for a person."""
+
+
+class Study(Answer):
+    """A group of runs, with what became of those that the caller may see."""
+
+    name: str
+    runs: int
+    live: int
+    """Not over yet."""
+    succeeded: int
+    failed: int
+    newest_at: datetime
+    """When the newest of its runs was submitted."""
+
+
+class StudyList(Answer):
+    items: list[Study]
+    """The newest first, at most 200."""
+
+
+class CancelRefusal(Answer):
+    run_id: str
+    detail: str
+
+
+class CancelOutcome(Answer):
+    """What became of each run, in the order of the request."""
+
+    cancelled: list[str]
+    """Cancelled, or told to save and end."""
+    already_over: list[str]
+    """Over, or being cancelled, before this request."""
+    refused: list[CancelRefusal]
+    """Not there, or not the caller's to cancel."""
+
+
 class EventPage(Answer):
     items: list[TimelineEvent]
     """Oldest first."""
@@ -227,7 +256,9 @@ class LogTail(Answer):
     """Logs there are: "driver", "rank-0", ..., "ray"."""
     lines: list[str]
     truncated: bool
-    """True: there are earlier lines."""
+    """True: there are earlier lines; with `after`: later ones, so ask again at once."""
+    end: int
+    """Bytes up to the end of `lines`: pass it as `after`, with the same `source`, for what follows."""
 
 
 class Me(Answer):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -12,10 +14,13 @@ from sqlalchemy.orm import Session
 from api.db.engine import after_commit_send
 from api.db.tables import Event, Run
 from api.errors import IdempotencyMismatch, Invalid
-from api.runs.access import Caller, must_submit
+from api.runs.access import Caller, must_submit, visible_to
+from api.runs.bodies import Submission
 from api.runs.capacity import known_nodes, never_fits
+from api.runs.data_roots import folder_problems
 from api.runs.documents import sha256_of_document, unstorable
-from api.runs.schemas import Submission
+from api.runs.length import split_problems
+from api.runs.queue import queued_ids, tell_new_places
 from trainer.contract.problems import SpecProblem
 
 MAX_KEY = 128
@@ -27,29 +32,32 @@ def submit(
     submission: Submission,
     *,
     request: dict[str, Any],
+    data_roots: Sequence[Path] = (),
     idempotency_key: str | None = None,
 ) -> tuple[Run, bool]:
     """The run and whether it is new; `request` is the body as sent. Does not commit.
 
-    Raises NotAllowed, IdempotencyMismatch, and Invalid for what cannot be stored or can never fit.
+    Raises NotAllowed, IdempotencyMismatch, and Invalid for what cannot be stored, read or can never fit.
     """
     must_submit(caller)
-    if problem := unstorable(request) or _bad_key(idempotency_key):
-        raise Invalid.because([problem])
+    must_be_storable(request, idempotency_key)
     digest = sha256_of_document(request)
     if idempotency_key is not None and (run := _earlier(session, caller, idempotency_key, digest)):
         return run, False
-    if problem := never_fits(submission.spec.resources, known_nodes(session)):
-        raise Invalid.because([problem])
+    must_be_possible(session, caller, submission, data_roots)
     run_id = secrets.token_hex(6)
+    queue = queued_ids(session)
     new = session.execute(
         insert(Run)
         .values(
             id=run_id,
             user_id=caller.user_id,
             project=submission.project,
+            study=submission.study,
             visibility=submission.visibility,
-            name=submission.name or _name_for(submission, run_id),
+            priority=submission.priority,
+            name=submission.name or f"{name_stem(submission)[:123]}-{run_id[:4]}",
+            copied_from=submission.copied_from,
             request=request,
             request_sha256=digest,
             spec=submission.spec.model_dump(mode="json"),
@@ -64,8 +72,45 @@ def submit(
         assert run is not None, "a conflicting row is there"
         return run, False
     session.add(Event(run_id=run_id, kind="submitted", actor=caller.actor, text="Submitted and queued."))
+    tell_new_places(session, queue, queued_ids(session))
     after_commit_send(session, "launch", run_id)
     return session.get_one(Run, run_id), True
+
+
+def must_be_storable(request: Any, idempotency_key: str | None = None) -> None:
+    """Raises Invalid."""
+    if problem := unstorable(request) or _bad_key(idempotency_key):
+        raise Invalid.because([problem])
+
+
+def must_be_possible(session: Session, caller: Caller, submission: Submission, data_roots: Sequence[Path]) -> None:
+    """Raises Invalid with everything in a well-formed submission that cannot work here."""
+    spec = submission.spec
+    problems = [*split_problems(spec), *folder_problems(spec.data, data_roots)]
+    if problem := never_fits(spec.resources, known_nodes(session)):
+        problems.append(problem)
+    if problem := _origin_unknown(session, caller, submission.copied_from):
+        problems.append(problem)
+    if problems:
+        raise Invalid.because(problems)
+
+
+def name_stem(submission: Submission) -> str:
+    """What the name of a run begins with that was given none."""
+    spec = submission.spec
+    return f"{spec.optimizer.name if spec.method.name == 'none' else spec.method.name}-{spec.model.name}"
+
+
+def _origin_unknown(session: Session, caller: Caller, run_id: str | None) -> SpecProblem | None:
+    """A run that is private to somebody else is told like one that is not there."""
+    if run_id is None or session.scalar(select(Run.id).where(Run.id == run_id, visible_to(caller))):
+        return None
+    return SpecProblem(
+        path="copied_from",
+        value=run_id,
+        allowed="must be a run that you may see",
+        remedy="Leave it out, or look the id up with `basin run list`",
+    )
 
 
 def _earlier(session: Session, caller: Caller, key: str, digest: str) -> Run | None:
@@ -89,9 +134,3 @@ def _bad_key(key: str | None) -> SpecProblem | None:
         allowed=f"must be 1 to {MAX_KEY} printable ASCII characters",
         remedy="Use a random UUID",
     )
-
-
-def _name_for(submission: Submission, run_id: str) -> str:
-    spec = submission.spec
-    method = spec.optimizer.name if spec.method.name == "none" else spec.method.name
-    return f"{method}-{spec.model.name}-{run_id[:4]}"[:128]

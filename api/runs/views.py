@@ -1,4 +1,4 @@
-"""Rows as answers. Everything a list needs of many runs is read in four queries, however many runs there are."""
+"""Rows as answers. Everything a list needs is read in at most five queries, however many runs there are."""
 
 from __future__ import annotations
 
@@ -6,22 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from api.db import tables
 from api.runs import schemas
+from api.runs.queue import positions
 from api.runs.service_clock import serving_seconds
 from api.runs.status import RunStatus
 from trainer.contract.ends import ENDS, EndReason
 
 MAX_NOTICES = 100
-
-
-def queue_order() -> tuple[ColumnElement[Any], ...]:
-    """First come, first served: the order of admission and of the positions people see."""
-    return (tables.Run.created_at, tables.Run.id)  # type: ignore[return-value]
 
 
 def summaries(
@@ -100,14 +96,16 @@ def _summary_fields(
         ).all()
     )
     newest = _newest_attempts(session, [run.id for run in runs])
-    positions = _positions(session) if any(run.status == RunStatus.queued for run in runs) else {}
+    places = positions(session) if any(run.status == RunStatus.queued for run in runs) else {}
+    shown_origins = _shown_origins(session, runs)
     clock = _clock(session)
     return [
         _fields(
             run,
             user=users[run.user_id],
             attempt=newest.get(run.id),
-            position=positions.get(run.id),
+            position=places.get(run.id),
+            shows_origin=run.id in shown_origins,
             clock=clock,
             lease_timeout_seconds=lease_timeout_seconds,
         )
@@ -121,6 +119,7 @@ def _fields(
     user: str,
     attempt: tables.Attempt | None,
     position: int | None,
+    shows_origin: bool,
     clock: float,
     lease_timeout_seconds: float | None,
 ) -> dict[str, Any]:
@@ -138,8 +137,8 @@ def _fields(
         **{
             name: getattr(run, name)
             for name in (
-                "id", "name", "project", "visibility", "detail", "wait_reason", "step", "total_steps",
-                "created_at", "started_at", "cancel_requested_at", "ended_at",
+                "id", "name", "project", "study", "visibility", "priority", "detail", "wait_reason", "step",
+                "total_steps", "created_at", "started_at", "cancel_requested_at", "ended_at",
             )
         },
         "user": user,
@@ -149,6 +148,8 @@ def _fields(
         "fault": end.fault if end else None,
         "position": position,
         "silent": silent,
+        "copied_from": run.copied_from if shows_origin else None,
+        "data": str(_part(run.spec, "data").get("source", "digits")),
         "model": str(_part(run.spec, "model").get("name", "")),
         "method": str(_part(run.spec, "method").get("name", "none")),
         "method_settings": {name: value for name, value in _part(run.spec, "method").items() if name != "name"},
@@ -193,11 +194,22 @@ def _newest_attempts(session: Session, run_ids: Sequence[str]) -> dict[str, tabl
     return {attempt.run_id: attempt for attempt in newest}
 
 
-def _positions(session: Session) -> dict[str, int]:
-    queued = session.scalars(
-        select(tables.Run.id).where(tables.Run.status == RunStatus.queued).order_by(*queue_order())
+def _shown_origins(session: Session, runs: Sequence[tables.Run]) -> frozenset[str]:
+    """Ids of runs whose copy may name them: whoever sees the copy must be one who may see the original.
+
+    A live change is rendered once for everybody, so this cannot depend on who asks.
+    """
+    if not any(run.copied_from for run in runs):
+        return frozenset()
+    origin = aliased(tables.Run)
+    both_private = (tables.Run.visibility == "private") & (tables.Run.user_id == origin.user_id)
+    return frozenset(
+        session.scalars(
+            select(tables.Run.id)
+            .join(origin, origin.id == tables.Run.copied_from)
+            .where(tables.Run.id.in_([run.id for run in runs]), (origin.visibility == "team") | both_private)
+        )
     )
-    return {run_id: place for place, run_id in enumerate(queued, start=1)}
 
 
 def _clock(session: Session) -> float:

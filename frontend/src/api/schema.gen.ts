@@ -17,9 +17,30 @@ export interface paths {
         /**
          * Submit a run
          * @description Queues a training run. With an `Idempotency-Key` a repeat answers 200 with the same run and the header
-         *     `Idempotent-Replayed: true`; the same key with another body is a mistake (422).
+         *     `Idempotent-Replayed: true`; the same key with another body is a mistake (422). With `dry_run=true` the same checks
+         *     are made and nothing is stored or sent.
          */
         post: operations["submit_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel many runs
+         * @description Each run by itself, in this order: one that is refused or over does not keep the others from being cancelled.
+         */
+        post: operations["cancel_runs"];
         delete?: never;
         options?: never;
         head?: never;
@@ -40,7 +61,12 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Change a run's name, study or priority
+         * @description By its owner and admins. The priority can be changed while the run is queued (409 otherwise, and then nothing is
+         *     changed); the queue is in the new order at once.
+         */
+        patch: operations["edit_run"];
         trace?: never;
     };
     "/api/v1/runs/{run_id}/cancel": {
@@ -168,7 +194,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Last log lines of an attempt */
+        /**
+         * Log lines of an attempt
+         * @description The last lines; to follow, ask again with `after` set to `end` and `source` to the answer's.
+         */
         get: operations["get_log"];
         put?: never;
         post?: never;
@@ -232,6 +261,26 @@ export interface paths {
         };
         /** Who am I? */
         get: operations["get_me"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/studies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List studies, the one with the newest run first
+         * @description Of the runs that you may see: how many each study has, and what became of them.
+         */
+        get: operations["get_studies"];
         put?: never;
         post?: never;
         delete?: never;
@@ -379,6 +428,64 @@ export interface components {
             /** Detail */
             detail: string | null;
         };
+        /**
+         * Augmentation
+         * @description timm's transforms of training images; every draw is a function of the seed, the epoch and the image.
+         */
+        Augmentation: {
+            /**
+             * Crop Scale
+             * @description Share of the image's area that the random crop keeps, lowest and highest. [1, 1] is off: the whole image.
+             * @default [
+             *       0.08,
+             *       1
+             *     ]
+             */
+            crop_scale: [
+                number,
+                number
+            ];
+            /**
+             * Horizontal Flip
+             * @description Probability of mirroring left and right. 0 is off.
+             * @default 0.5
+             */
+            horizontal_flip: number;
+            /**
+             * Color Jitter
+             * @description Strength of random brightness, contrast and saturation. 0 is off.
+             * @default 0
+             */
+            color_jitter: number;
+        };
+        /**
+         * CancelOutcome
+         * @description What became of each run, in the order of the request.
+         */
+        CancelOutcome: {
+            /**
+             * Cancelled
+             * @description Cancelled, or told to save and end.
+             */
+            cancelled: string[];
+            /**
+             * Already Over
+             * @description Over, or being cancelled, before this request.
+             */
+            already_over: string[];
+            /**
+             * Refused
+             * @description Not there, or not the caller's to cancel.
+             */
+            refused: components["schemas"]["CancelRefusal"][];
+        };
+        /** CancelRefusal */
+        CancelRefusal: {
+            /** Run Id */
+            run_id: string;
+            /** Detail */
+            detail: string;
+        };
         /** Check */
         Check: {
             /** Name */
@@ -461,6 +568,8 @@ export interface components {
             timeouts?: {
                 [key: string]: number;
             };
+            /** Data Roots */
+            data_roots?: string[];
         };
         /**
          * ClaimRequest
@@ -483,9 +592,8 @@ export interface components {
          */
         DigitsData: {
             /**
-             * Source
-             * @default digits
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             source: "digits";
             /**
@@ -505,6 +613,44 @@ export interface components {
              * @default 0
              */
             split_seed: number;
+        };
+        /**
+         * DryRun
+         * @description What a submission would do; nothing is stored and nothing is sent.
+         */
+        DryRun: {
+            /**
+             * Name
+             * @description As given; else the beginning of the name it would get.
+             */
+            name: string;
+            /**
+             * Spec
+             * @description The spec with its defaults filled in: a TrainingSpec.
+             */
+            spec: {
+                [key: string]: unknown;
+            };
+            /**
+             * Total Steps
+             * @description Optimizer steps; null where the length is in epochs and the number of images is not known here.
+             */
+            total_steps: number | null;
+            /**
+             * Gradient Evaluations
+             * @description Forward-backward passes over a global batch, those of the ascents included; null with `total_steps`.
+             */
+            gradient_evaluations: number | null;
+            /**
+             * Position
+             * @description Place it would get in the queue, from 1.
+             */
+            position: number;
+            /**
+             * Summary
+             * @description One sentence for a person.
+             */
+            summary: string;
         };
         /**
          * EndReason
@@ -571,6 +717,13 @@ export interface components {
              * @description Images in one forward pass of one worker. Off (null): `micro_batch_size`.
              */
             batch_size?: number | null;
+            /**
+             * Sharpness Radius
+             * @description At the end, measure how much a step of this L2 length up the gradient of the whole training set raises its loss:
+             *     L(w + r*g/||g||) - L(w), in evaluation mode without augmentation. One radius compares all methods; it costs about
+             *     four forward passes over the training set. Off (null): not measured.
+             */
+            sharpness_radius?: number | null;
         };
         /** EventPage */
         EventPage: {
@@ -596,6 +749,128 @@ export interface components {
             version: string;
         };
         /**
+         * ImageFolderData
+         * @description A folder of images with one folder per class (torchvision's ImageFolder), under one of the data roots.
+         */
+        ImageFolderData: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            source: "image_folder";
+            /**
+             * Train
+             * @description Folder of training images: one folder per class. Absolute, or relative to a data root (BASIN_DATA_ROOTS).
+             * @example pets/train
+             */
+            train: string;
+            /**
+             * Validation
+             * @description Folder of validation images with the same classes. Off (null): a share of `train` is held out.
+             * @example pets/validation
+             */
+            validation?: string | null;
+            /**
+             * Validation Fraction
+             * @description Share of `train` held out, split by class with `split_seed`. Off (null): 0.1 without `validation`, else none.
+             */
+            validation_fraction?: number | null;
+            /**
+             * Split Seed
+             * @description Seed of the split, apart from `seed`, so that runs with other seeds see the same split.
+             * @default 0
+             */
+            split_seed: number;
+            /**
+             * @default {
+             *       "crop_scale": [
+             *         0.08,
+             *         1
+             *       ],
+             *       "horizontal_flip": 0.5,
+             *       "color_jitter": 0
+             *     }
+             */
+            augmentation: components["schemas"]["Augmentation"];
+            /**
+             * Mean
+             * @description Subtracted from the colours, which go from 0 to 1. Default: ImageNet's.
+             * @default [
+             *       0.485,
+             *       0.456,
+             *       0.406
+             *     ]
+             */
+            mean: [
+                number,
+                number,
+                number
+            ];
+            /**
+             * Std
+             * @description Divides them then. Default: ImageNet's.
+             * @default [
+             *       0.229,
+             *       0.224,
+             *       0.225
+             *     ]
+             */
+            std: [
+                number,
+                number,
+                number
+            ];
+            /**
+             * Loader Workers
+             * @description Processes that read and decode images, beside each worker. 0: the worker does it itself.
+             * @default 2
+             */
+            loader_workers: number;
+        };
+        /**
+         * LAMB
+         * @description LAMB: AdamW's update, scaled per tensor by ||w^l||/||update^l|| for very large batches (timm's Lamb).
+         */
+        LAMB: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            name: "lamb";
+            /**
+             * Lr
+             * @description Peak learning rate, > 0. A relative one: the update of a tensor has about lr times the tensor's norm.
+             */
+            lr: number;
+            /**
+             * Betas
+             * @default [
+             *       0.9,
+             *       0.999
+             *     ]
+             */
+            betas: [
+                number,
+                number
+            ];
+            /**
+             * Eps
+             * @default 0.000001
+             */
+            eps: number;
+            /**
+             * Weight Decay
+             * @description Decay added to the update before its norm is taken, >= 0. 0 is off.
+             * @default 0.01
+             */
+            weight_decay: number;
+            /**
+             * Max Grad Norm
+             * @description LAMB's own clipping of the direction it is given, an L2 norm over all parameters. Off (null): no clipping.
+             */
+            max_grad_norm?: number | null;
+        };
+        /**
          * LatestValue
          * @description The newest valid value of a metric, and the best so far where the catalogue says which way is better.
          */
@@ -608,6 +883,46 @@ export interface components {
             best: number | null;
             /** Best Step */
             best_step: number | null;
+        };
+        /**
+         * LayerSAM
+         * @description SAM whose ascent is scaled tensor by tensor, because layers differ in stability (arXiv 2203.02714).
+         */
+        LayerSAM: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            name: "layersam";
+            /**
+             * Rho
+             * @description Radius of the ascent, >= 0. Required: its unit depends on `layerwise`. trust: a share of each tensor's own L2
+             *     norm; literal: that divided by ||g||; unit: an absolute norm for each tensor; asam_dual: relative, over all.
+             */
+            rho: number;
+            /**
+             * Layerwise
+             * @description How the ascent is shared out over the tensors (docs/methods.md). trust: eps^l = rho * ||w^l|| *
+             *     g^l/||g^l||; literal: rho * (||w^l||/||g^l||) * g^l/||g||; unit: rho * g^l/||g^l||; asam_dual: rho * T_l^2 * g^l /
+             *     ||T g|| with T_l = ||w^l||. Where ||w^l|| is 0, the tensor is treated like one that is not scaled.
+             * @default trust
+             * @enum {string}
+             */
+            layerwise: "trust" | "literal" | "unit" | "asam_dual";
+            /**
+             * One Dimensional
+             * @description Biases, norm layers and other tensors of at most one axis. unscaled: trust 1, that is ||w^l|| replaced by 1;
+             *     excluded: they are not perturbed.
+             * @default unscaled
+             * @enum {string}
+             */
+            one_dimensional: "unscaled" | "excluded";
+            /**
+             * K
+             * @description Ascend every k steps, >= 1.
+             * @default 1
+             */
+            k: number;
         };
         /**
          * LeaseReport
@@ -651,9 +966,14 @@ export interface components {
             lines: string[];
             /**
              * Truncated
-             * @description True: there are earlier lines.
+             * @description True: there are earlier lines; with `after`: later ones, so ask again at once.
              */
             truncated: boolean;
+            /**
+             * End
+             * @description Bytes up to the end of `lines`: pass it as `after`, with the same `source`, for what follows.
+             */
+            end: number;
         };
         /**
          * Logging
@@ -666,6 +986,52 @@ export interface components {
              * @default 10
              */
             every_steps: number;
+        };
+        /**
+         * LookLayerSAM
+         * @description Look-LayerSAM: LookSAM with the layer-wise ascent, meant for very large batches (arXiv 2203.02714).
+         */
+        LookLayerSAM: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            name: "look_layersam";
+            /**
+             * Rho
+             * @description Radius of the ascent, >= 0. Required: its unit depends on `layerwise`. trust: a share of each tensor's own L2
+             *     norm; literal: that divided by ||g||; unit: an absolute norm for each tensor; asam_dual: relative, over all.
+             */
+            rho: number;
+            /**
+             * Layerwise
+             * @description How the ascent is shared out over the tensors (docs/methods.md). trust: eps^l = rho * ||w^l|| *
+             *     g^l/||g^l||; literal: rho * (||w^l||/||g^l||) * g^l/||g||; unit: rho * g^l/||g^l||; asam_dual: rho * T_l^2 * g^l /
+             *     ||T g|| with T_l = ||w^l||. Where ||w^l|| is 0, the tensor is treated like one that is not scaled.
+             * @default trust
+             * @enum {string}
+             */
+            layerwise: "trust" | "literal" | "unit" | "asam_dual";
+            /**
+             * One Dimensional
+             * @description Biases, norm layers and other tensors of at most one axis. unscaled: trust 1, that is ||w^l|| replaced by 1;
+             *     excluded: they are not perturbed.
+             * @default unscaled
+             * @enum {string}
+             */
+            one_dimensional: "unscaled" | "excluded";
+            /**
+             * K
+             * @description Refresh the stored direction every k steps, >= 1.
+             * @default 5
+             */
+            k: number;
+            /**
+             * Alpha
+             * @description Strength of the reuse, as LookSAM's: a number >= 0, "auto" or "fresh_ratio".
+             * @default auto
+             */
+            alpha: number | ("auto" | "fresh_ratio");
         };
         /**
          * LookSAM
@@ -691,11 +1057,12 @@ export interface components {
             k: number;
             /**
              * Alpha
-             * @description Strength of the reuse: the correction's norm is alpha * ||g||. A number >= 0, or "auto": the shrunk estimate
-             *     min(1, ||g_v||/||g||) * c, where c follows the cosine between successive directions.
+             * @description Strength of the reuse: the correction's norm is alpha * ||g||. A number >= 0; "auto": the shrunk estimate
+             *     min(1, ||g_v||/||g||) * c, where c follows the cosine between successive directions; "fresh_ratio": ||g_v||/||g||
+             *     of the last refresh as it is, for study (it trusts the stored direction fully).
              * @default auto
              */
-            alpha: number | "auto";
+            alpha: number | ("auto" | "fresh_ratio");
         };
         /**
          * Me
@@ -798,7 +1165,8 @@ export interface components {
             };
             /**
              * Image Size
-             * @description Side of the square input in pixels; images are resized to it. Off (null): the data's own size.
+             * @description Side of the square input in pixels; images are resized to it. Off (null): the digits' own 8; for image folders
+             *     the size that timm's configuration of the model names.
              */
             image_size?: number | null;
         };
@@ -971,6 +1339,11 @@ export interface components {
             /** Project */
             project: string;
             /**
+             * Study
+             * @description Group of runs meant to be compared.
+             */
+            study: string | null;
+            /**
              * Visibility
              * @enum {string}
              */
@@ -993,6 +1366,11 @@ export interface components {
             /** Fault */
             fault: ("nobody" | "user" | "spec" | "data" | "trainer" | "infrastructure") | null;
             /**
+             * Priority
+             * @description Higher starts first.
+             */
+            priority: number;
+            /**
              * Position
              * @description Place in the queue from 1; null unless queued.
              */
@@ -1007,6 +1385,16 @@ export interface components {
              * @description True: its lease is expired while Ray still runs it.
              */
             silent: boolean;
+            /**
+             * Copied From
+             * @description The run whose edited copy this is; null also where not everybody who sees this run may see that one.
+             */
+            copied_from: string | null;
+            /**
+             * Data
+             * @description Source of the images: "digits", "image_folder".
+             */
+            data: string;
             /** Model */
             model: string;
             /** Method */
@@ -1078,6 +1466,41 @@ export interface components {
              */
             notices: components["schemas"]["TimelineEvent"][];
         };
+        /**
+         * RunEdit
+         * @description Body of PATCH /runs/{run_id}; what is left out stays as it is.
+         * @example {
+         *       "priority": 10
+         *     }
+         */
+        RunEdit: {
+            /**
+             * Name
+             * @description Off (null): stays as it is.
+             */
+            name?: string | null;
+            /**
+             * Study
+             * @description Null takes the run out of its study; left out, it stays.
+             */
+            study?: string | null;
+            /**
+             * Priority
+             * @description Only while the run is queued. -1000 to 1000, higher starts first. Off (null): stays as it is.
+             */
+            priority?: number | null;
+        };
+        /**
+         * RunIds
+         * @description Body of POST /runs/cancel.
+         */
+        RunIds: {
+            /**
+             * Run Ids
+             * @description 1 to 1000 runs; one named twice counts once.
+             */
+            run_ids: string[];
+        };
         /** RunPage */
         RunPage: {
             /** Items */
@@ -1105,6 +1528,11 @@ export interface components {
             /** Project */
             project: string;
             /**
+             * Study
+             * @description Group of runs meant to be compared.
+             */
+            study: string | null;
+            /**
              * Visibility
              * @enum {string}
              */
@@ -1127,6 +1555,11 @@ export interface components {
             /** Fault */
             fault: ("nobody" | "user" | "spec" | "data" | "trainer" | "infrastructure") | null;
             /**
+             * Priority
+             * @description Higher starts first.
+             */
+            priority: number;
+            /**
              * Position
              * @description Place in the queue from 1; null unless queued.
              */
@@ -1141,6 +1574,16 @@ export interface components {
              * @description True: its lease is expired while Ray still runs it.
              */
             silent: boolean;
+            /**
+             * Copied From
+             * @description The run whose edited copy this is; null also where not everybody who sees this run may see that one.
+             */
+            copied_from: string | null;
+            /**
+             * Data
+             * @description Source of the images: "digits", "image_folder".
+             */
+            data: string;
             /** Model */
             model: string;
             /** Method */
@@ -1334,6 +1777,39 @@ export interface components {
             environment: components["schemas"]["Environment"];
         };
         /**
+         * Study
+         * @description A group of runs, with what became of those that the caller may see.
+         */
+        Study: {
+            /** Name */
+            name: string;
+            /** Runs */
+            runs: number;
+            /**
+             * Live
+             * @description Not over yet.
+             */
+            live: number;
+            /** Succeeded */
+            succeeded: number;
+            /** Failed */
+            failed: number;
+            /**
+             * Newest At
+             * Format: date-time
+             * @description When the newest of its runs was submitted.
+             */
+            newest_at: string;
+        };
+        /** StudyList */
+        StudyList: {
+            /**
+             * Items
+             * @description The newest first, at most 200.
+             */
+            items: components["schemas"]["Study"][];
+        };
+        /**
          * Submission
          * @description Body of POST /runs.
          * @example {
@@ -1379,12 +1855,28 @@ export interface components {
              */
             project: string;
             /**
+             * Study
+             * @description Group of runs meant to be compared, by its name. Off (null): none.
+             */
+            study?: string | null;
+            /**
+             * Priority
+             * @description Place in the queue: higher starts first, equal ones in the order they came. -1000 to 1000.
+             * @default 0
+             */
+            priority: number;
+            /**
              * Visibility
              * @description "team": everybody with a token sees the run; "private": only its owner and admins.
              * @default team
              * @enum {string}
              */
             visibility: "private" | "team";
+            /**
+             * Copied From
+             * @description The run whose edited copy this is. Off (null): none.
+             */
+            copied_from?: string | null;
         };
         /**
          * TimelineEvent
@@ -1426,22 +1918,23 @@ export interface components {
             spec_version: 1;
             model: components["schemas"]["Model"];
             /**
+             * Data
              * @default {
              *       "source": "digits",
              *       "validation_fraction": 0.2,
              *       "split_seed": 0
              *     }
              */
-            data: components["schemas"]["DigitsData"];
+            data: components["schemas"]["DigitsData"] | components["schemas"]["ImageFolderData"];
             /** Optimizer */
-            optimizer: components["schemas"]["SGD"] | components["schemas"]["AdamW"];
+            optimizer: components["schemas"]["SGD"] | components["schemas"]["AdamW"] | components["schemas"]["LAMB"];
             /**
              * Method
              * @default {
              *       "name": "none"
              *     }
              */
-            method: components["schemas"]["NoMethod"] | components["schemas"]["SAM"] | components["schemas"]["LookSAM"];
+            method: components["schemas"]["NoMethod"] | components["schemas"]["SAM"] | components["schemas"]["LookSAM"] | components["schemas"]["LayerSAM"] | components["schemas"]["LookLayerSAM"];
             /**
              * @default {
              *       "name": "cosine",
@@ -1547,6 +2040,10 @@ export interface operations {
                 /** @description May be repeated. */
                 status?: components["schemas"]["RunStatus"][] | null;
                 project?: string | null;
+                /** @description Exactly this study. */
+                study?: string | null;
+                /** @description Part of a name or id; case does not matter. */
+                q?: string | null;
                 /** @description `next_cursor` of the page before. */
                 cursor?: string | null;
                 limit?: number;
@@ -1588,7 +2085,10 @@ export interface operations {
     };
     submit_run: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Check and predict only: answers 200 with a DryRun. */
+                dry_run?: boolean;
+            };
             header?: {
                 /** @description Random, 1 to 128 printable characters; a repeat gives the same run. */
                 "idempotency-key"?: string | null;
@@ -1602,13 +2102,13 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The run that this Idempotency-Key made before. */
+            /** @description The run that this Idempotency-Key made before; with `dry_run`, what would be done. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Run"];
+                    "application/json": components["schemas"]["Run"] | components["schemas"]["DryRun"];
                 };
             };
             /** @description Successful Response */
@@ -1618,6 +2118,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_runs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunIds"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CancelOutcome"];
                 };
             };
             /** @description The request has mistakes; `errors` names each field. */
@@ -1650,6 +2192,50 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    edit_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunEdit"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -1950,6 +2536,8 @@ export interface operations {
                 /** @description One of `sources`; off: rank 0, else any. */
                 source?: string | null;
                 lines?: number;
+                /** @description `end` of the answer before: the first lines behind it. */
+                after?: number | null;
             };
             header?: never;
             path: {
@@ -2120,6 +2708,47 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_studies: {
+        parameters: {
+            query?: {
+                /** @description Part of a name; case does not matter. */
+                q?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyList"];
                 };
             };
             /** @description The request has mistakes; `errors` names each field. */

@@ -120,7 +120,7 @@ class TestLog:
 
     def test_before_there_is_one(self, api: Api, run_id: str) -> None:
         answer = api.get(f"/runs/{run_id}/attempts/1/log").json()
-        assert answer == {"source": None, "sources": [], "lines": [], "truncated": False}
+        assert answer == {"source": None, "sources": [], "lines": [], "truncated": False, "end": 0}
         assert api.get(f"/runs/{run_id}/attempts/2/log").status_code == 404
 
     def test_the_last_lines_of_rank_0_unless_another_is_asked_for(self, api: Api, run_id: str, folder: Path) -> None:

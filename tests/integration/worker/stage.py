@@ -20,7 +20,7 @@ from api.runs.cancel import cancel
 from api.runs.claims import Refusal, claim
 from api.runs.credentials import launch_code
 from api.runs.intake import take_in
-from api.runs.schemas import EXAMPLE_SPEC, Submission
+from api.runs.bodies import EXAMPLE_SPEC, Submission
 from api.runs.storage import ensure_proof
 from api.runs.submit import submit
 from api.settings import Settings

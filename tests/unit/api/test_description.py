@@ -35,7 +35,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_a_submission_comes_with_an_example_that_is_valid() -> None:
-    from api.runs.schemas import Submission
+    from api.runs.bodies import Submission
 
     [example] = openapi_document()["components"]["schemas"]["Submission"]["examples"]
     assert Submission.model_validate(example).spec.method.name == "looksam"

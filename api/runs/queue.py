@@ -1,0 +1,48 @@
+"""The queue: in which order runs start, the place of each, and who is told when places change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from api.db.engine import after_commit_publish
+from api.db.tables import Run
+from api.runs.status import RunStatus
+
+MOST_TOLD = 200
+"""Runs whose new place is told at once; those behind hear it from admission, or see it when they look."""
+
+
+def queue_order() -> tuple[ColumnElement[Any], ...]:
+    """The order of admission and of the positions people see: priority, then who waits longest.
+
+    A run that lost its attempt waits anew, so one that keeps crashing does not hold up the others.
+    """
+    return (Run.priority.desc(), Run.queued_at, Run.id)  # type: ignore[return-value]
+
+
+def queued_ids(session: Session) -> list[str]:
+    """Every queued run, the first to start first."""
+    return list(session.scalars(select(Run.id).where(Run.status == RunStatus.queued).order_by(*queue_order())))
+
+
+def positions(session: Session) -> dict[str, int]:
+    """Place from 1 by run id."""
+    return {run_id: place for place, run_id in enumerate(queued_ids(session), start=1)}
+
+
+def place_for(session: Session, priority: int) -> int:
+    """The place that a run submitted now would get: behind all of its priority."""
+    ahead = select(func.count()).select_from(Run).where(Run.status == RunStatus.queued, Run.priority >= priority)
+    return 1 + session.execute(ahead).scalar_one()
+
+
+def tell_new_places(session: Session, before: Sequence[str], after: Sequence[str]) -> None:
+    """Publishes the runs whose place differs between two readings of `queued_ids`, the first 200 of them."""
+    old = {run_id: place for place, run_id in enumerate(before)}
+    moved = [run_id for place, run_id in enumerate(after) if old.get(run_id) != place]
+    for run_id in moved[:MOST_TOLD]:
+        after_commit_publish(session, run_id)
