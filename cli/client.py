@@ -1,7 +1,7 @@
 """The Python client of Basin's API: a thin layer over httpx, typed by the contract.
 
     with Client("http://127.0.0.1:8000", token) as client:
-        run = client.submit(spec, name="looksam on digits")
+        run = client.submit(spec, name="looksam on digits", study="digits")
         for change in client.follow([run.id]): ...
 
 Every error is a Failure with a sentence and an exit code.
@@ -9,20 +9,18 @@ Every error is a Failure with a sentence and an exit code.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from cli.answers import Unreachable, refusal, server_sent_events
 from cli.failure import ExitCode, Failure
-from trainer.contract.ends import EndReason
-from trainer.contract.problems import SpecProblem
+from cli.views import BulkCancel, Change, DryRun, LogTail, RunPage, RunView, StudyPage
 from trainer.contract.spec import TrainingSpec
 
 CONNECT_SECONDS = 5.0
@@ -30,72 +28,18 @@ READ_SECONDS = 30.0
 STREAM_READ_SECONDS = 45.0
 """The stream sends a sign of life every 15 s."""
 SUBMIT_ATTEMPTS = 3
-TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+PAGE = 200
+"""Runs in one answer, the API's limit."""
+BULK = 1000
+"""Runs in one bulk request, the API's limit."""
 
-
-class LatestValue(BaseModel):
-    """The newest value of a metric and the best so far."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    step: int
-    value: float | None = None
-    best: float | None = None
-
-
-class RunView(BaseModel):
-    """A run as the API answers it; fields that this version of the client does not know are kept."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    id: str
-    name: str
-    status: str
-    reason: EndReason | None = None
-    sentence: str | None = None
-    detail: str | None = None
-    position: int | None = None
-    wait_reason: str | None = None
-    silent: bool = False
-    model: str = ""
-    method: str = ""
-    user: str = ""
-    workers: int = 1
-    step: int = 0
-    total_steps: int | None = None
-    epoch: float | None = None
-    eta_seconds: float | None = None
-    attempt: int | None = None
-    latest: dict[str, LatestValue] = {}
-    created_at: datetime
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-
-    @property
-    def is_over(self) -> bool:
-        return self.status in TERMINAL
-
-    def value(self, metric: str) -> float | None:
-        latest = self.latest.get(metric)
-        return latest.value if latest else None
-
-
-class RunPage(BaseModel):
-    items: list[RunView]
-    next_cursor: str | None = None
-
-
-class Change(BaseModel):
-    """One event of the live stream: `run` carries a RunView, `metrics` the numbers of a step."""
-
-    kind: str
-    data: dict[str, Any]
+Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class Client:
     """A connection to one API; a context manager."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, read_seconds: float = READ_SECONDS) -> None:
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -103,7 +47,7 @@ class Client:
         self._http = httpx.Client(
             base_url=f"{self.url}/api/v1",
             headers={"Authorization": f"Bearer {token}", "User-Agent": "basin-cli"},
-            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+            timeout=httpx.Timeout(read_seconds, connect=min(CONNECT_SECONDS, read_seconds)),
             # A proxy in the environment is not for this machine.
             trust_env=parts.hostname not in ("127.0.0.1", "localhost", "::1"),
         )
@@ -118,43 +62,88 @@ class Client:
         self._http.close()
 
     def submit(
-        self,
-        spec: TrainingSpec | Mapping[str, Any],
-        *,
-        name: str | None = None,
-        project: str | None = None,
-        idempotency_key: str | None = None,
+        self, spec: TrainingSpec | Mapping[str, Any], *, idempotency_key: str | None = None, **about: Any
     ) -> RunView:
-        """Queues a run. A lost answer is asked for again; the key makes that safe."""
-        document = spec.model_dump(mode="json", exclude_unset=True) if isinstance(spec, TrainingSpec) else dict(spec)
-        body: dict[str, Any] = {"spec": document}
-        body |= {key: value for key, value in (("name", name), ("project", project)) if value is not None}
+        """Queues a run; `about` is the rest of the submission (see `submission`).
+
+        A lost answer is asked for again; the key makes that safe.
+        """
+        body = submission(spec, **about)
         headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
         for attempts_left in reversed(range(SUBMIT_ATTEMPTS)):
             try:
-                return _run(self._ask("POST", "/runs", json=body, headers=headers))
+                return read(RunView, self._ask("POST", "/runs", json=body, headers=headers))
             except Unreachable:
                 if not attempts_left:
                     raise
         raise AssertionError("unreachable: the loop returns or raises")
 
-    def run(self, run_id: str) -> RunView:
-        return _run(self._ask("GET", f"/runs/{quote(run_id, safe='')}"))
+    def dry_run(self, spec: TrainingSpec | Mapping[str, Any], **about: Any) -> DryRun:
+        """What `submit` would make of it; the API stores and sends nothing."""
+        return read(DryRun, self._ask("POST", "/runs", json=submission(spec, **about), params={"dry_run": "true"}))
 
-    def runs(self, *, statuses: Sequence[str] = (), limit: int = 20, cursor: str | None = None) -> RunPage:
-        """Newest first; `limit` is 1 to 200."""
-        query: dict[str, Any] = {"limit": limit, "status": list(statuses)}
-        if cursor:
-            query["cursor"] = cursor
-        return RunPage.model_validate(self._ask("GET", "/runs", params=query))
+    def run(self, run_id: str) -> RunView:
+        return read(RunView, self._ask("GET", path_of(run_id)))
+
+    def runs(
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        study: str | None = None,
+        query: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> RunPage:
+        """Newest first; `limit` is 1 to 200, `query` a part of name or id."""
+        asked: dict[str, Any] = {"limit": limit, "status": list(statuses)}
+        asked |= {key: value for key, value in (("study", study), ("q", query), ("cursor", cursor)) if value}
+        return read(RunPage, self._ask("GET", "/runs", params=asked))
+
+    def all_runs(self, *, statuses: Sequence[str] = (), study: str | None = None) -> Iterator[RunView]:
+        """Every run that fits, newest first, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self.runs(statuses=statuses, study=study, limit=PAGE, cursor=cursor)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def edit(self, run_id: str, changes: Mapping[str, Any]) -> RunView:
+        """Changes `priority` (of a queued run), `name` or `study` (None clears it)."""
+        return read(RunView, self._ask("PATCH", path_of(run_id), json=dict(changes)))
 
     def cancel(self, run_id: str) -> RunView:
-        return _run(self._ask("POST", f"/runs/{quote(run_id, safe='')}/cancel"))
+        return read(RunView, self._ask("POST", f"{path_of(run_id)}/cancel"))
+
+    def cancel_many(self, run_ids: Sequence[str]) -> BulkCancel:
+        """Cancels each of them; one that is refused holds up no other."""
+        done = BulkCancel(cancelled=[], already_over=[], refused=[])
+        for start in range(0, len(run_ids), BULK):
+            body = {"run_ids": list(run_ids[start : start + BULK])}
+            part = read(BulkCancel, self._ask("POST", "/runs/cancel", json=body))
+            done = BulkCancel(
+                cancelled=done.cancelled + part.cancelled,
+                already_over=done.already_over + part.already_over,
+                refused=done.refused + part.refused,
+            )
+        return done
+
+    def studies(self, query: str | None = None) -> StudyPage:
+        return read(StudyPage, self._ask("GET", "/studies", params={"q": query} if query else {}))
+
+    def log(
+        self, run_id: str, attempt: int, *, source: str | None = None, lines: int = 200, after: int | None = None
+    ) -> LogTail:
+        """The last lines of a log (1 to 5,000), or with `after` those behind that byte offset."""
+        asked = {"lines": lines, "source": source, "after": after}
+        query = {key: value for key, value in asked.items() if value is not None}
+        return read(LogTail, self._ask("GET", f"{path_of(run_id)}/attempts/{attempt}/log", params=query))
 
     def metrics(self, run_id: str, names: Sequence[str], *, max_points: int = 1000) -> dict[str, Any]:
         """Columns as the API answers them: series with steps and values."""
         query: dict[str, Any] = {"names": ",".join(names), "max_points": max_points}
-        answer: dict[str, Any] = self._ask("GET", f"/runs/{quote(run_id, safe='')}/metrics", params=query)
+        answer: dict[str, Any] = self._ask("GET", f"{path_of(run_id)}/metrics", params=query)
         return answer
 
     def me(self) -> dict[str, Any]:
@@ -190,51 +179,23 @@ class Client:
             ) from None
 
 
-class Unreachable(Failure):
-    """No answer from the API."""
+def submission(spec: TrainingSpec | Mapping[str, Any], **about: Any) -> dict[str, Any]:
+    """The body of a submission: the spec, and what is given of name, project, visibility, study, priority, copied_from.
 
-    def __init__(self, url: str, error: httpx.HTTPError) -> None:
-        super().__init__(
-            f"the API at {url} does not answer ({type(error).__name__}): start the stack with `basin up`, "
-            "or set BASIN_API_URL",
-            ExitCode.unreachable,
-        )
+    What is None is left out, so that the API's default holds.
+    """
+    document = spec.model_dump(mode="json", exclude_unset=True) if isinstance(spec, TrainingSpec) else dict(spec)
+    return {"spec": document} | {key: value for key, value in about.items() if value is not None}
 
 
-def _run(document: Any) -> RunView:
+def path_of(run_id: str) -> str:
+    return f"/runs/{quote(run_id, safe='')}"
+
+
+def read(view: type[Answer], document: Any) -> Answer:
     try:
-        return RunView.model_validate(document)
+        return view.model_validate(document)
     except ValidationError:
-        raise Failure("the API's answer is not a run: are API and client of one version?") from None
-
-
-def refusal(answer: httpx.Response) -> Failure:
-    """The problem document (RFC 9457) as a sentence per field."""
-    try:
-        problem = answer.json()
-        fields = TypeAdapter(list[SpecProblem]).validate_python(problem.get("errors") or [])
-        detail = str(problem.get("detail") or problem.get("title") or "")
-    except (ValueError, AttributeError):
-        fields, detail = [], answer.text[:200]
-    sentence = "\n".join(field.sentence() for field in fields) or detail or answer.reason_phrase
-    if answer.status_code in (401, 403):
-        return Failure(f"{sentence} ({answer.status_code}); set BASIN_TOKEN or --token", ExitCode.unreachable)
-    code = ExitCode.refused if answer.is_client_error else ExitCode.failed
-    return Failure(sentence if fields or answer.is_client_error else f"the API failed: {sentence}", code)
-
-
-def server_sent_events(lines: Iterable[str]) -> Iterator[Change]:
-    """Events of a text/event-stream; comments, which are signs of life, are passed over."""
-    kind, data = "message", list[str]()
-    for line in lines:
-        if not line:
-            if data:
-                yield Change(kind=kind, data=json.loads("\n".join(data)))
-            kind, data = "message", []
-            continue
-        field, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if field == "event":
-            kind = value
-        elif field == "data":
-            data.append(value)
+        raise Failure(
+            f"the API's answer is not what this client expects ({view.__name__}): are API and client of one version?"
+        ) from None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from cli.client import Client
+from cli.client import READ_SECONDS, Client
 from cli.failure import ExitCode, Failure
 from cli.stack.home import home_from_environment
 from cli.stack.ports import LOOPBACK
 
 
-def connect(url: str | None = None, token: str | None = None) -> Client:
+def connect(url: str | None = None, token: str | None = None, read_seconds: float = READ_SECONDS) -> Client:
     """Raises Failure (exit code 3) where address or token are nowhere to be found."""
     home = home_from_environment()
     url = url or os.environ.get("BASIN_API_URL")
@@ -28,4 +28,4 @@ def connect(url: str | None = None, token: str | None = None) -> Client:
             f"there is no token for {url}: give --token, set BASIN_TOKEN, or start the stack with `basin up`",
             ExitCode.unreachable,
         )
-    return Client(url, token)
+    return Client(url, token, read_seconds=read_seconds)

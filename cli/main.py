@@ -1,4 +1,4 @@
-"""The `basin` command: `basin up`, `basin stack ...`, `basin run ...`, `basin demo`."""
+"""The `basin` command: every command by its name."""
 
 from __future__ import annotations
 
@@ -7,15 +7,30 @@ import sys
 import typer
 
 from cli.failure import ExitCode, Failure
-from cli.run_commands import run_app
+from cli.run_changes import cancel, clone, edit
+from cli.run_commands import list_runs, show, submit, watch_run
+from cli.run_compare import compare
+from cli.run_logs import logs
+from cli.spec_commands import spec_app
 from cli.stack_commands import demo_command, stack_app, up_command
+from cli.study_commands import study_app
 
 EXIT_CODES = """Exit codes: 0 done; 1 the run or the stack failed; 2 refused input; 3 no API, or it refused the token;
 130 interrupted."""
 
+run_app = typer.Typer(no_args_is_help=True, help="Submit, look at, compare, change and end runs.")
+run_app.command("submit")(submit)
+run_app.command("list")(list_runs)
+run_app.command("show")(show)
+run_app.command("watch")(watch_run)
+run_app.command("logs")(logs)
+run_app.command("compare")(compare)
+run_app.command("clone")(clone)
+run_app.command("edit")(edit)
+run_app.command("cancel")(cancel)
+
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Train vision models that generalise, as a service.",
     epilog=EXIT_CODES,
@@ -23,7 +38,9 @@ app = typer.Typer(
 app.command("up")(up_command)
 app.command("demo")(demo_command)
 app.add_typer(stack_app, name="stack")
+app.add_typer(spec_app, name="spec")
 app.add_typer(run_app, name="run")
+app.add_typer(study_app, name="study")
 
 
 def main() -> None:

@@ -9,15 +9,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.demo import demo
+from cli import completion
+from cli.options import AsJson
 from cli.stack.control import ask
 from cli.stack.home import home_from_environment
-from cli.stack.up import up
 
 stack_app = typer.Typer(no_args_is_help=True, help="Look at the running stack and stop or start single parts.")
 
-PartName = Annotated[str, typer.Argument(metavar="PART", help="postgres, valkey, ray, api, celery or beat")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PartName = Annotated[
+    str,
+    typer.Argument(metavar="PART", help="postgres, valkey, ray, api, celery or beat", autocompletion=completion.parts),
+]
 
 
 def up_command(
@@ -29,20 +31,32 @@ def up_command(
         int | None,
         typer.Option(min=1024, max=65535, help="Port of API and dashboard, kept. Default: a free one."),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="When ready, print one JSON line; the parts' lines go to standard error.")
+    ] = False,
 ) -> None:
     """Run the local stack until Ctrl-C: PostgreSQL, Valkey, Ray, Celery, API and dashboard.
 
     Its state lies in one folder, BASIN_HOME (default .basin/); a restart goes on where it was.
     """
-    up(home_from_environment(), slots=slots, port=port)
+    # Imported here: these need a fifth of a second, which everybody who presses Tab would wait for.
+    from cli.stack.up import up
+
+    up(home_from_environment(), slots=slots, port=port, as_json=as_json)
 
 
-def demo_command() -> None:
-    """Train AdamW, SAM and LookSAM side by side, show a table, and serve the dashboard until Ctrl-C.
+def demo_command(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON and end; the story goes to standard error.")
+    ] = False,
+) -> None:
+    """Train four methods side by side, show a table and what it means, and serve the dashboard until Ctrl-C.
 
     DEMO_EXIT=1 ends after the table.
     """
-    demo()
+    from cli.demo.story import demo
+
+    demo(as_json=as_json)
 
 
 @stack_app.command("status")

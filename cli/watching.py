@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,8 +14,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from cli.client import Client, RunView, Unreachable
+from cli.answers import Unreachable
+from cli.client import Client
 from cli.rendering import number, span, status_text, steps, why
+from cli.views import RunView
 
 POLL_SECONDS = 3.0
 RECONNECT_SECONDS = 1.0
@@ -70,7 +72,9 @@ def _listen(client: Client, run_ids: Sequence[str], arrived: queue.SimpleQueue[R
         stop.wait(RECONNECT_SECONDS)
 
 
-def watch(client: Client, runs: Sequence[RunView], console: Console) -> list[RunView]:
+def watch(
+    client: Client, runs: Sequence[RunView], console: Console, on_change: Callable[[RunView], None] = lambda run: None
+) -> list[RunView]:
     """Shows the runs' progress until all are over, and returns them as they ended, in the order given."""
     show = _Bars(console) if console.is_terminal else _Lines(console)
     last = {run.id: run for run in runs}
@@ -79,6 +83,7 @@ def watch(client: Client, runs: Sequence[RunView], console: Console) -> list[Run
             show.update(run)
         for run in changes(client, [run.id for run in runs if not run.is_over]):
             last[run.id] = run
+            on_change(run)
             show.update(run)
     return [last[run.id] for run in runs]
 

@@ -2,7 +2,8 @@
 
     config.json      ports and secrets, chosen once (0600)
     token, ray-token the API's and Ray's bearer tokens (0600)
-    postgres/ valkey/ storage/ spool/   data
+    postgres/ valkey/ storage/ spool/   what the parts keep
+    data/            image folders to train on, unless BASIN_DATA_ROOTS names others
     logs/            one file per part
     run/             working folder of every part, process records, beat's schedule
     lock             held while a stack runs
@@ -84,6 +85,10 @@ class Home:
         return self.folder / "spool"
 
     @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
     def logs(self) -> Path:
         return self.folder / "logs"
 
@@ -103,7 +108,7 @@ class Home:
         """Creates the folders, readable by their owner only."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for folder in (self.valkey, self.storage, self.spool, self.logs, self.run):
+            for folder in (self.valkey, self.storage, self.spool, self.data, self.logs, self.run):
                 folder.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             raise Failure(

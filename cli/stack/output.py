@@ -67,13 +67,25 @@ class PartOutput:
                 say(line, self.name)
 
 
+_terminal: IO[str] | None = None
+"""Where `say` writes; None: standard output."""
+
+
+def speak_on_standard_error() -> None:
+    """Leaves standard output to a document for programs."""
+    global _terminal
+    _terminal = sys.stderr
+
+
 def say(line: str, name: str = "basin") -> None:
     """One line on the terminal. A terminal that is gone stops nobody."""
+    global _terminal
+    terminal = _terminal or sys.stdout
     prefix = f"{name:<{PREFIX_WIDTH}} |"
-    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
-        prefix = f"\x1b[{COLOURS.get(name, '0')}m{prefix}\x1b[0m"
     try:
-        sys.stdout.write(f"{prefix} {line}\n")
-        sys.stdout.flush()
+        if terminal.isatty() and not os.environ.get("NO_COLOR"):
+            prefix = f"\x1b[{COLOURS.get(name, '0')}m{prefix}\x1b[0m"
+        terminal.write(f"{prefix} {line}\n")
+        terminal.flush()
     except (OSError, ValueError):
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        _terminal = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115

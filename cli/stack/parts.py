@@ -62,6 +62,12 @@ class Stack:
         return f"http://{LOOPBACK}:{self.config.ports['api']}"
 
     @property
+    def data_roots(self) -> list[str]:
+        """Folders under which image folders may lie: what the caller set, else one of our own."""
+        given = os.environ.get("BASIN_DATA_ROOTS")
+        return [str(self.home.data)] if given is None else [root for root in given.split(":") if root]
+
+    @property
     def external(self) -> dict[str, str]:
         """Parts that the environment says run elsewhere, with their addresses."""
         names = {"postgres": "BASIN_DATABASE_URL", "valkey": "BASIN_BROKER_URL", "ray": "BASIN_RAY_ADDRESS"}
@@ -85,6 +91,7 @@ def control_environment(stack: Stack) -> dict[str, str]:
         "BASIN_RAY_ADDRESS": ray_head.url(config.ports["ray_jobs"]),
         "BASIN_STORAGE": str(home.storage),
         "BASIN_SPOOL": str(home.spool),
+        "BASIN_DATA_ROOTS": ":".join(stack.data_roots),
         "BASIN_SECRET": config.secret,
         "BASIN_LOOPBACK": "true",
         "BASIN_TRAINER_PYTHON": ray_head.python(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from cli.failure import ExitCode, Failure
 from cli.stack import postgres, ray_head, valkey
 from cli.stack.home import Home, StackConfig, settled_config
 from cli.stack.lock import take_lock
-from cli.stack.output import say
+from cli.stack.output import say, speak_on_standard_error
 from cli.stack.parts import Stack, parts_of
 from cli.stack.ports import choose_ports, is_free
 from cli.stack.processes import Records, end_leftovers
@@ -28,8 +29,13 @@ READY_SECONDS = 60.0
 """From the last part's start until the API must call all of it ready."""
 
 
-def up(home: Home, *, slots: int | None, port: int | None) -> None:
-    """Runs the stack until Ctrl-C. Raises Failure with one sentence where it cannot."""
+def up(home: Home, *, slots: int | None, port: int | None, as_json: bool = False) -> None:
+    """Runs the stack until Ctrl-C. Raises Failure with one sentence where it cannot.
+
+    With `as_json`, standard output gets one document when the stack is ready, and nothing else.
+    """
+    if as_json:
+        speak_on_standard_error()
     home.make()
     lock = take_lock(home.lock_file)
     config = settled_config(home, api_port=port)
@@ -41,17 +47,18 @@ def up(home: Home, *, slots: int | None, port: int | None) -> None:
     stack = Stack(home, with_free_ports(home, config, stack.external), stack.slots, stack.dashboard)
     guard = start_guard(home, lock)
     try:
-        asyncio.run(supervise(stack))
+        asyncio.run(supervise(stack, as_json=as_json))
     finally:
         assert guard.stdin is not None
         guard.communicate(b"all is well\n")
         os.close(lock)
 
 
-async def supervise(stack: Stack) -> None:
+async def supervise(stack: Stack, *, as_json: bool) -> None:
     async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
         supervisor = Supervisor(stack.home, stack.config, parts_of(stack, client))
-        await supervisor.run(lambda: wait_until_ready(client, stack.api_url), lambda seconds: say_ready(stack, seconds))
+        tell = print_ready if as_json else say_ready
+        await supervisor.run(lambda: wait_until_ready(client, stack.api_url), lambda seconds: tell(stack, seconds))
 
 
 async def wait_until_ready(client: httpx.AsyncClient, api_url: str) -> None:
@@ -71,7 +78,26 @@ async def wait_until_ready(client: httpx.AsyncClient, api_url: str) -> None:
 
 def say_ready(stack: Stack, seconds: float) -> None:
     say(f"ready in {seconds:.1f} s with {stack.slots} slots; state in {stack.home.folder}; Ctrl-C stops everything")
-    say(f"{stack.api_url}/#token={stack.home.token()}")
+    say(f"image folders to train on go under {' or '.join(stack.data_roots) or 'BASIN_DATA_ROOTS, which names none'}")
+    say(link(stack))
+
+
+def print_ready(stack: Stack, seconds: float) -> None:
+    document = {
+        "url": stack.api_url,
+        "link": link(stack),
+        "home": str(stack.home.folder),
+        "slots": stack.slots,
+        "data_roots": stack.data_roots,
+        "ready_seconds": round(seconds, 1),
+    }
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+
+
+def link(stack: Stack) -> str:
+    """The dashboard, logged in."""
+    return f"{stack.api_url}/#token={stack.home.token()}"
 
 
 def available_cpus() -> int:

@@ -7,8 +7,10 @@ import socket
 import httpx
 import pytest
 
-from cli.client import Client, RunView, Unreachable, refusal, server_sent_events
+from cli.answers import Unreachable, refusal, server_sent_events
+from cli.client import Client
 from cli.failure import ExitCode, Failure
+from cli.views import RunView
 
 RUN = {"id": "a1", "name": "n", "status": "running", "created_at": "2026-01-01T00:00:00Z", "from_a_newer_version": 1}
 PROBLEM = {

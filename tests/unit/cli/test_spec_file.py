@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from cli.demo import METHODS, SPECS
 from cli.failure import ExitCode, Failure
 from cli.spec_file import check, read_spec
 
@@ -106,10 +105,3 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "weights.bin"
     file.write_bytes(b"\xff\xfe\x00")
     assert "must be UTF-8 text" in refused(str(file))
-
-
-def test_the_demo_specs_differ_in_their_method_only() -> None:
-    specs = [check(read_spec(str(SPECS / f"{method}.yaml"))) for method in METHODS]
-    assert [spec.method.name for spec in specs] == ["none", "sam", "looksam"]
-    assert len({spec.model_dump_json(exclude={"method"}) for spec in specs}) == 1
-    assert {spec.resources.workers for spec in specs} == {2}
