@@ -1,6 +1,6 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
-import { contract } from "./contract-plugin";
+import { contract } from "./contract-plugin.ts";
 
 /** Where `npm run dev` sends API requests: the address that `basin up` prints. */
 const api = process.env.BASIN_API_URL ?? "http://127.0.0.1:8000";

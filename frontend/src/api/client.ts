@@ -1,5 +1,6 @@
 import createClient from "openapi-fetch";
 import type { paths } from "./schema.gen";
+import type { SpecProblem } from "./types";
 
 /** The API, typed by its own OpenAPI document. The session cookie goes along by itself: page and API have one origin. */
 export const api = createClient<paths>({ baseUrl: "" });
@@ -10,6 +11,8 @@ export class ApiError extends Error {
     readonly status: number,
     readonly title: string,
     readonly detail: string,
+    /** The fields that are wrong, where the API names them (422). */
+    readonly problems: readonly SpecProblem[] = [],
   ) {
     super(`${title}: ${detail}`);
     this.name = "ApiError";
@@ -35,7 +38,8 @@ export function problemOf(body: unknown, response: Response): ApiError {
   const problem = typeof body === "object" && body !== null ? (body as Record<string, unknown>) : {};
   const title = typeof problem.title === "string" ? problem.title : `The API answered ${response.status}`;
   const detail = typeof problem.detail === "string" ? problem.detail : response.statusText || "No reason was given.";
-  return new ApiError(response.status, title, detail);
+  const problems = Array.isArray(problem.errors) ? (problem.errors as SpecProblem[]) : [];
+  return new ApiError(response.status, title, detail, problems);
 }
 
 /** Words for whatever a request or a rendering threw. */

@@ -13,5 +13,6 @@ export const keys = {
   /** Above the columns that pages hold of a run, each its own metrics. */
   runMetrics: (id: string) => ["run", id, "metrics"],
   runColumns: (id: string, names: readonly string[], maxPoints: number) => ["run", id, "metrics", names, maxPoints],
+  dryRun: (body: string) => ["dry-run", body],
   attemptLog: (id: string, attempt: number, source: string | null) => ["run", id, "log", attempt, source],
 } as const;

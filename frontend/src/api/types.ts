@@ -17,3 +17,5 @@ export type MetricSeries = Schemas["Series"];
 export type MetricsChange = Schemas["MetricsChange"];
 export type MetricInfo = Schemas["MetricInfo"];
 export type LogTail = Schemas["LogTail"];
+export type SpecProblem = Schemas["SpecProblem"];
+export type DryRun = Schemas["DryRun"];

@@ -1,5 +1,5 @@
 /** Sections as a person would write them; what is not named here comes last, as it is stored. */
-const READING_ORDER = [
+export const READING_ORDER: readonly string[] = [
   "spec_version",
   "model",
   "data",

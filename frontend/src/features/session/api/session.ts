@@ -17,13 +17,19 @@ export function useSignIn() {
   });
 }
 
-/** Ends the session and forgets everything that was read in it. */
+/** What the submit page keeps across a reload begins so. */
+const DRAFTS = "basin-draft:";
+
+/** Ends the session and forgets everything that was read or written in it. */
 export function useSignOut() {
   const client = useQueryClient();
   return useMutation({
     mutationFn: () => unwrap(api.DELETE("/api/v1/session")),
     onSuccess: () => {
       rememberSignIn(false);
+      for (const key of Object.keys(window.sessionStorage)) {
+        if (key.startsWith(DRAFTS)) window.sessionStorage.removeItem(key);
+      }
       client.setQueryData(keys.me, null);
       client.removeQueries({ predicate: (query) => query.queryKey[0] !== keys.me[0] });
     },

@@ -1,0 +1,120 @@
+import type { Field } from "./spec-schema";
+
+export interface FormSection {
+  title: string;
+  /** Which fields it holds: whole sections of the spec, or single fields. */
+  holds: readonly string[];
+}
+
+/** The form from top to bottom. Every field of the schema belongs to exactly one section; a test checks it. */
+export const FORM_SECTIONS: readonly FormSection[] = [
+  { title: "Model", holds: ["model"] },
+  { title: "Data", holds: ["data"] },
+  { title: "Optimizer", holds: ["optimizer", "schedule"] },
+  { title: "Method", holds: ["method"] },
+  { title: "Batch and length", holds: ["global_batch_size", "epochs", "steps", "micro_batch_size", "precision"] },
+  { title: "Workers and seed", holds: ["resources", "seed"] },
+  { title: "Evaluation and records", holds: ["evaluation", "checkpoint", "logging"] },
+];
+
+/** What most people leave as it is: folded away until asked for, or until it has a problem. */
+const ADVANCED: readonly string[] = [
+  "model.image_size",
+  "data.split_seed",
+  "data.augmentation",
+  "data.mean",
+  "data.std",
+  "data.loader_workers",
+  "optimizer.betas",
+  "optimizer.eps",
+  "optimizer.nesterov",
+  "optimizer.max_grad_norm",
+  "schedule.final_lr_fraction",
+  "method.one_dimensional",
+  "micro_batch_size",
+  "precision",
+  "evaluation.batch_size",
+  "checkpoint",
+  "logging",
+];
+
+/** Names where the field's own, with spaces, would not do. */
+export const LABELS: Readonly<Record<string, string>> = {
+  "model.name": "Model",
+  "data.train": "Training folder",
+  "data.validation": "Validation folder",
+  "data.validation_fraction": "Share held out for validation",
+  "data.train_size": "Training images",
+  "data.split_seed": "Seed of the split",
+  "data.augmentation.crop_scale": "Random crop, share of the area",
+  "data.augmentation.horizontal_flip": "Chance of a horizontal flip",
+  "data.augmentation.color_jitter": "Colour jitter",
+  "data.mean": "Colour means",
+  "data.std": "Colour deviations",
+  "data.loader_workers": "Reading processes",
+  "optimizer.lr": "Learning rate",
+  "optimizer.eps": "Epsilon",
+  "optimizer.max_grad_norm": "LAMB's own clipping",
+  "schedule.name": "Schedule",
+  "schedule.final_lr_fraction": "Final share of the learning rate",
+  "method.rho": "rho",
+  "method.k": "k",
+  "method.alpha": "alpha",
+  "method.layerwise": "Layer-wise rule",
+  "method.one_dimensional": "Biases and norm layers",
+  "evaluation.every_epochs": "Validate every (epochs)",
+  "evaluation.batch_size": "Validation batch size",
+  "evaluation.sharpness_radius": "Sharpness radius",
+  "checkpoint.every_steps": "Checkpoint every (steps)",
+  "checkpoint.keep": "Checkpoints kept",
+  "logging.every_steps": "Report every (steps)",
+  "resources.gpus_per_worker": "GPUs per worker",
+};
+
+/** Kinds as people call them. */
+export const KIND_LABELS: Readonly<Record<string, string>> = {
+  digits: "Digits",
+  image_folder: "Image folder",
+  sgd: "SGD",
+  adamw: "AdamW",
+  lamb: "LAMB",
+  none: "None",
+  sam: "SAM",
+  looksam: "LookSAM",
+  layersam: "LayerSAM",
+  look_layersam: "Look-LayerSAM",
+};
+
+export function labelOf(path: string): string {
+  const name = path.slice(path.lastIndexOf(".") + 1).replaceAll("_", " ");
+  return LABELS[path] ?? name.charAt(0).toUpperCase() + name.slice(1);
+}
+
+export function isAdvanced(field: Pick<Field, "path" | "required">): boolean {
+  return !field.required && ADVANCED.some((path) => isWithin(field.path, path));
+}
+
+/** The fields of a section, those for everybody first. */
+export function fieldsIn(section: FormSection, fields: readonly Field[]): { plain: Field[]; advanced: Field[] } {
+  const held = fields.filter(({ path }) => section.holds.some((part) => isWithin(path, part)));
+  return { plain: held.filter((field) => !isAdvanced(field)), advanced: held.filter(isAdvanced) };
+}
+
+/** Whether `path` is `part` or lies within it. */
+export function isWithin(path: string, part: string): boolean {
+  return path === part || path.startsWith(`${part}.`);
+}
+
+/** What the number means, which a bare "rho" does not say. */
+export const RHO_UNITS: Readonly<Record<string, string>> = {
+  trust: "a share of each tensor’s norm",
+  literal: "a share of each tensor’s norm, divided by ‖g‖",
+  unit: "an absolute norm for each tensor",
+  asam_dual: "relative, over all tensors together",
+};
+
+/** The unit of `rho` for a method; its layer-wise rule decides where it has one. */
+export function rhoUnit(layerwise: unknown): string {
+  if (layerwise === undefined) return "an absolute norm over all parameters";
+  return RHO_UNITS[String(layerwise)] ?? "depends on the layer-wise rule";
+}
