@@ -9,8 +9,9 @@ import torch
 from trainer.contract.data import ImageFolderData
 from trainer.contract.ends import EndReason
 from trainer.contract.spec import TrainingSpec
-from trainer.datasets import digits
+from trainer.datasets import digits, image_folder
 from trainer.datasets.image_set import VisionData
+from trainer.datasets.roots import DataRoots
 from trainer.errors import TrainerError
 from trainer.parallel import World
 
@@ -26,7 +27,7 @@ def load(
     split cannot be made.
     """
     if isinstance(spec.data, ImageFolderData):
-        raise NotImplementedError
+        return image_folder.load(spec, spec.data, device, DataRoots(roots), getting_on)
     return digits.load(spec, spec.data, device)
 
 

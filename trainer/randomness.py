@@ -2,6 +2,7 @@
 
     initialisation = f(seed)                            order of an epoch = f(seed, epoch)
     dropout, drop-path masks = f(seed, step, micro-batch, rank)      split = f(split_seed)
+    augmentation = f(seed, epoch, image)
 
 So nothing has to be saved to go on bit for bit, the second pass of a refresh sees the masks of the first by asking
 again, and two runs that differ in one thing (the method, the length) are paired in all the others.
@@ -11,6 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -34,6 +38,24 @@ def seed_initialisation(seed: int) -> None:
 def seed_masks(seed: int, step: int, micro_batch: int, rank: int) -> None:
     """To be called right before each forward pass: dropout and drop-path draw from the device's global stream."""
     torch.manual_seed(key("masks", seed, step, micro_batch, rank))
+
+
+def seed_augmentation(seed: int, epoch: int, image: int) -> None:
+    """To be called right before an image's transform: timm's draw from Python's and torch's global streams."""
+    number = key("augmentation", seed, epoch, image)
+    random.seed(number)
+    torch.default_generator.manual_seed(number)  # torch.manual_seed would also look after the GPUs, each time
+
+
+@contextmanager
+def streams_put_back() -> Iterator[None]:
+    """Leaves Python's and torch's global streams as they were."""
+    python, of_torch = random.getstate(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        torch.set_rng_state(of_torch)
 
 
 def make_deterministic(device: torch.device, threads: int | None) -> None:

@@ -99,6 +99,7 @@ class RankProcess:
         outcome = loop.train(
             stored_spec(self._assignment.claim.spec), world, folder=self._assignment.run_folder, listener=listener,
             resume=self._assignment.resume_folders(), stop=self._is_stop_requested,
+            data_roots=self._assignment.claim.data_roots,
         )  # fmt: skip
         parallel.leave(world)
         return RankEnd(

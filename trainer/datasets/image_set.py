@@ -56,7 +56,7 @@ class VisionData:
     side: int
     """Height and width in pixels."""
     fingerprint: int = 0
-    """Of what was found; it must be the same on all ranks. Below 2**53."""
+    """63 bits of what was found; they must be the same on all ranks."""
     close: Callable[[], None] = lambda: None
     """Ends what serves the images; may be called again."""
 
