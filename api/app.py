@@ -32,11 +32,9 @@ its value, what is allowed, and what to do."""
 
 def create_app(settings: Settings) -> FastAPI:
     """The application; a database or broker that is away is waited for while it runs, not here."""
+    engine = make_engine(settings, application="basin-api")
     services = Services(
-        settings=settings,
-        engine=make_engine(settings, application="basin-api"),
-        outbox=LiveOutbox(settings),
-        feed=Feed(settings.broker_url),
+        settings=settings, engine=engine, outbox=LiveOutbox(settings), feed=Feed(engine, settings.broker_url)
     )
 
     @asynccontextmanager

@@ -1,6 +1,6 @@
-"""Sends hints to the broker: Celery tasks by name, and changes to the live channel. A broken broker is logged, no more.
+"""Sends hints to the broker: Celery tasks by name, and a word that wakes live streams. A broken broker is logged.
 
-The rows are the truth: reconcile finds a run whose message was lost, and a dashboard fetches again after a gap.
+The rows are the truth: reconcile finds a run whose message was lost, and a stream that nobody wakes looks by itself.
 """
 
 from __future__ import annotations
@@ -57,17 +57,14 @@ class Dispatcher:
         except (OperationalError, redis.RedisError, OSError) as error:
             self._rest("tasks_not_sent", error, tasks=[name for name, _ in tasks])
 
-    def publish(self, changes: Sequence[str]) -> None:
-        """Puts changes (JSON) on the live channel in one round trip; never raises."""
-        if not changes or self._rests():
+    def wake_streams(self) -> None:
+        """Tells every API process that there are new changes to read; never raises."""
+        if self._rests():
             return
         try:
-            pipeline = self._redis.pipeline(transaction=False)
-            for change in changes:
-                pipeline.publish(CHANNEL, change)
-            pipeline.execute()
+            self._redis.publish(CHANNEL, b"")
         except (redis.RedisError, OSError) as error:
-            self._rest("changes_not_published", error, changes=len(changes))
+            self._rest("streams_not_woken", error)
 
     def ping(self) -> None:
         """Raises redis.RedisError or OSError if the broker does not answer."""

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from api.db.engine import after_commit_publish
+from api.db.engine import publish
 from api.db.tables import Attempt, Run
 from api.runs.credentials import launch_code
 from api.runs.queue import queue_order
@@ -99,7 +99,7 @@ def submit(connections: Connections, ray: RayJobs, attempt: Launched) -> None:
             .where(Attempt.id == attempt.attempt_id, Attempt.submitted_at.is_(None))
             .values(submitted_at=func.now())
         )
-        after_commit_publish(session, attempt.run_id)
+        publish(session, attempt.run_id)
     log.info("submitted", run=attempt.run_id, attempt=attempt.number, submission_id=attempt.submission_id)
 
 
@@ -238,4 +238,4 @@ def _tell_wait_reasons(session: Session, reasons: dict[str, str]) -> None:
             .returning(Run.id)
         ).scalar_one_or_none()
         if changed:
-            after_commit_publish(session, run_id)
+            publish(session, run_id)

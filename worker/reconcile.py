@@ -14,7 +14,7 @@ import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import func, update
 
-from api.db.engine import after_commit_publish
+from api.db.engine import publish
 from api.db.tables import Attempt, Event
 from worker.cluster import beat, miss, record_nodes
 from worker.connections import Connections
@@ -140,7 +140,7 @@ def _end(
                     end_attempt(session, row, end, connections.limits, log_tail=log_tail)
                 case ReleaseSlots():
                     row.slots_released_at = func.now()
-                    after_commit_publish(session, attempt.run_id)
+                    publish(session, attempt.run_id)
 
 
 def _note_job(connections: Connections, item: Open, job: Job) -> None:
@@ -152,7 +152,7 @@ def _note_job(connections: Connections, item: Open, job: Job) -> None:
         values["submitted_at"] = func.coalesce(Attempt.submitted_at, func.now())
     with connections.transaction() as session:
         session.execute(update(Attempt).where(Attempt.id == item.attempt.attempt_id).values(**values))
-        after_commit_publish(session, item.attempt.run_id)
+        publish(session, item.attempt.run_id)
 
 
 def _note_stop(connections: Connections, attempt: Launched, why: str, *, again: bool) -> None:

@@ -3,8 +3,9 @@
     with transaction(engine, outbox) as session:
         ...                       # code inside never commits
 
-Messages and live changes are put on the session and leave only after the commit; a rollback drops them. They are
-hints: the crash between commit and sending loses them, and reconcile or the next fetch makes up for it.
+Live changes are put on the session and written with the rest, right before the commit. Messages leave after it, and a
+rollback drops them. They are hints: the crash between commit and sending loses them, and reconcile, or the next look
+of a live stream, makes up for it.
 
 Whoever locks several rows takes them in this order, so that nobody waits in a circle: report_marks, attempts, runs.
 """
@@ -14,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session
 
+from api.db.changes import Change, write_changes
 from api.db.tables import Event
 from api.settings import Settings
 
@@ -40,26 +42,13 @@ class Message:
     arguments: tuple[str | int | float, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """Something a dashboard may want to know. `user_id` and `visibility` are its run's: they decide who sees it."""
-
-    kind: str
-    """"run", "metrics" or "event"."""
-    run_id: str
-    user_id: int
-    visibility: str
-    data: dict[str, Any]
-    """JSON only."""
-
-
 class Outbox(Protocol):
     """Where the hints of a transaction go. `api.runs.live.LiveOutbox` is the real one."""
 
     def changes_of(self, session: Session, run_ids: Collection[str], events: list[Event]) -> list[Change]:
         """Renders runs and events as they are just before the commit."""
 
-    def deliver(self, messages: list[Message], changes: list[Change]) -> None:
+    def deliver(self, messages: list[Message], *, wakes_streams: bool) -> None:
         """Sends; never raises, never waits long."""
 
 
@@ -70,7 +59,7 @@ class Held:
     messages: list[Message] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     run_ids: dict[str, None] = field(default_factory=dict)
-    """An ordered set: the summary of each is published once, as the commit leaves it."""
+    """An ordered set: the summary of each is told once, as the commit leaves it."""
     events: list[Event] = field(default_factory=list)
 
 
@@ -110,15 +99,16 @@ def make_engine(settings: Settings, *, application: str = "basin", pool_size: in
 
 @contextmanager
 def transaction(engine: Engine, outbox: Outbox) -> Iterator[BasinSession]:
-    """One session, one commit at the end, then the hints; any exception rolls back and drops them."""
+    """One session, one commit at the end with the changes, then the hints; any exception rolls back and drops all."""
     with BasinSession(engine, expire_on_commit=False) as session:
         yield session
         session.flush()
         held = _held(session)
         changes = held.changes + outbox.changes_of(session, list(held.run_ids), held.events)
+        write_changes(session, changes)
         session.commit()
     if held.messages or changes:
-        outbox.deliver(held.messages, changes)
+        outbox.deliver(held.messages, wakes_streams=bool(changes))
 
 
 def after_commit_send(session: Session, task: str, *arguments: str | int | float) -> None:
@@ -128,8 +118,8 @@ def after_commit_send(session: Session, task: str, *arguments: str | int | float
         _held(session).messages.append(message)
 
 
-def after_commit_publish(session: Session, change: Change | str) -> None:
-    """Publishes a change after the commit. A run's id stands for its summary, rendered just before the commit."""
+def publish(session: Session, change: Change | str) -> None:
+    """Tells live streams of a change with the commit. A run's id stands for its summary, rendered just before it."""
     if isinstance(change, str):
         _held(session).run_ids[change] = None
     else:

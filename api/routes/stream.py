@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from api.db.changes import View
 from api.errors import Invalid
 from api.routes.dependencies import DetachedCallerDep, ServicesDep
+from api.routes.following import follow
 from api.routes.problems import PROBLEMS
-from api.runs.access import Caller
 from trainer.contract.problems import SpecProblem
 
 router = APIRouter(tags=["live"])
 
-STREAM_LIFE_SECONDS = 600
-RECONNECT_MILLISECONDS = 1000
 MAX_TOPICS = 100
 TOPIC = re.compile(r"runs|run:[a-z0-9]{1,16}")
 
@@ -31,9 +30,6 @@ class Topics:
 
     all_runs: bool
     run_ids: frozenset[str]
-
-    def cover(self, change: dict[str, Any]) -> bool:
-        return change["run_id"] in self.run_ids or (self.all_runs and change["kind"] == "run")
 
 
 def parsed_topics(
@@ -57,29 +53,30 @@ def parsed_topics(
 
 @router.get("/stream", summary="Follow changes", response_class=EventSourceResponse, responses=PROBLEMS)
 async def stream(
-    services: ServicesDep, caller: DetachedCallerDep, topics: Annotated[Topics, Depends(parsed_topics)]
+    services: ServicesDep,
+    caller: DetachedCallerDep,
+    topics: Annotated[Topics, Depends(parsed_topics)],
+    last_event_id: Annotated[
+        str | None, Query(description="Id of the last event received, for a reader that cannot set the header.")
+    ] = None,
+    last_event_id_header: Annotated[
+        str | None,
+        Header(alias="Last-Event-ID", description="The same; an EventSource sends it. Counts before the query."),
+    ] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events: `run` (RunSummary), `metrics` (MetricsChange), `event` (TimelineEvent), `resync`
-    (something may have been missed: fetch again), and `hello` at the beginning.
+    """Server-sent events: `run` (RunSummary), `metrics` (MetricsChange) and `event` (TimelineEvent), in the order of
+    their commits for each run, each once; `hello` at the beginning; `resync` (something was missed: fetch again);
+    `position` (nothing but a newer id). Every event has an id.
 
-    Open the stream first and fetch then, so that nothing falls in between. A stream ends after ten minutes; an
-    EventSource connects again by itself.
+    With the last id a reader received, in `Last-Event-ID` or `last_event_id`, the stream first tells what came since,
+    for up to an hour back; `hello` then says `"replays": true`, and nothing need be fetched. Where that is not possible
+    (too old an id, or of another database) `hello` says false and `resync` follows. Without an id: open the stream
+    first and fetch then, so that nothing falls in between. A stream ends after `life_seconds`, or when the database
+    fails; an EventSource connects again by itself.
     """
-
-    def wants(change: dict[str, Any]) -> bool:
-        return topics.cover(change) and _may_see(caller, change)
-
-    loop = asyncio.get_running_loop()
-    ends_at = loop.time() + STREAM_LIFE_SECONDS
-    async with services.feed.subscription(wants) as subscription:
-        yield ServerSentEvent(event="hello", data={"life_seconds": STREAM_LIFE_SECONDS}, retry=RECONNECT_MILLISECONDS)
-        while (left := ends_at - loop.time()) > 0:
-            try:
-                change = await asyncio.wait_for(subscription.waiting.get(), left)
-            except TimeoutError:
-                return
-            yield ServerSentEvent(event=change["kind"], data=change["data"])
-
-
-def _may_see(caller: Caller, change: dict[str, Any]) -> bool:
-    return caller.may_see(user_id=change["user_id"], visibility=change["visibility"])
+    view = View(
+        all_runs=topics.all_runs, run_ids=topics.run_ids, user_id=caller.user_id, sees_all=caller.role == "admin"
+    )
+    async with aclosing(follow(services.feed, view, last_event_id_header or last_event_id)) as events:
+        async for event in events:
+            yield event

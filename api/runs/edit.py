@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api.db.engine import after_commit_publish, after_commit_send
+from api.db.engine import after_commit_send, publish
 from api.db.tables import Event, Run
 from api.errors import Conflict, Invalid
 from api.runs.access import Caller, must_own
@@ -45,7 +45,7 @@ def edit(session: Session, caller: Caller, run: Run, wanted: RunEdit) -> None:
         tell_new_places(session, before, queued_ids(session))
         after_commit_send(session, "launch", run.id)
     if changes:
-        after_commit_publish(session, run.id)
+        publish(session, run.id)
 
 
 def _changes(run: Run, wanted: RunEdit) -> dict[str, Any]:

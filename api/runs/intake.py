@@ -14,7 +14,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from api.db.engine import after_commit_publish, after_commit_send
+from api.db.engine import after_commit_send, publish
 from api.db.tables import Attempt, CheckpointRow, Event, ReportMark, Run
 from api.errors import ReportGap
 from api.runs.documents import storable_text
@@ -63,7 +63,7 @@ def take_in(
     if renews_lease:
         attempt.lease_renewed_at = func.now()
         attempt.lease_serving_seconds = serving_seconds()
-    after_commit_publish(session, run.id)
+    publish(session, run.id)
     stop = run.status == RunStatus.cancelling
     return ReportReply(acknowledged=mark.last_seq, command=Command.stop if stop else Command.go_on)
 

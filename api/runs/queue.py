@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from api.db.engine import after_commit_publish
+from api.db.engine import publish
 from api.db.tables import Run
 from api.runs.status import RunStatus
 
@@ -45,4 +45,4 @@ def tell_new_places(session: Session, before: Sequence[str], after: Sequence[str
     old = {run_id: place for place, run_id in enumerate(before)}
     moved = [run_id for place, run_id in enumerate(after) if old.get(run_id) != place]
     for run_id in moved[:MOST_TOLD]:
-        after_commit_publish(session, run_id)
+        publish(session, run_id)
