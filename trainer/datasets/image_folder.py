@@ -141,6 +141,7 @@ class _Batches:
         self._kept: dict[int, Loaded] = {}
         self._kept_bytes = 0
         self._next = -1  # what the stream gives next, counted in micro-batches
+        self._followed = -1  # the loader's number of our stream
         self._asked: deque[Indices] = deque()  # of the requests that the loader took from the stream
 
     def at(self, step: int, micro_batch: int) -> Batch:
@@ -160,9 +161,9 @@ class _Batches:
             numbers, request = self._request(self._order, place)
             (read,) = self._loader.aside([request])
             return self._chosen.loaded(read, numbers)
-        if place != self._next:
+        if place != self._next or self._loader.stream != self._followed:
             self._asked.clear()
-            self._loader.follow(self._stream(place))
+            self._followed = self._loader.follow(self._stream(place))
         self._next = place + 1
         read = self._loader.next()
         return self._chosen.loaded(read, self._asked.popleft())

@@ -53,10 +53,15 @@ class Loader:
         )  # fmt: skip
         self._results: _BaseDataLoaderIter | None = None
 
-    def follow(self, stream: Iterator[Request]) -> None:
-        """What `next` reads from now on."""
+    @property
+    def stream(self) -> int:
+        """The number that `follow` gave last."""
+        return self._requests.stream
+
+    def follow(self, stream: Iterator[Request]) -> int:
+        """What `next` reads from now on, whatever stream it followed before."""
         self._ready.clear()
-        self._requests.follow(stream)
+        return self._requests.follow(stream)
 
     def next(self) -> Read:
         """The next of the stream. Raises TrainerError(trainer_crashed) if a process is gone."""
@@ -119,9 +124,10 @@ class _Requests:
         self._aside: dict[int, Iterator[Request]] = {}
         self._upcoming: dict[int, Request] = {}
 
-    def follow(self, stream: Iterator[Request]) -> None:
+    def follow(self, stream: Iterator[Request]) -> int:
         self._streamed = stream
         self.stream = self._new()
+        return self.stream
 
     def ask(self, requests: Iterator[Request]) -> int:
         asker = self._new()
