@@ -1,5 +1,6 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
 import { parseRunListSearch } from "@/features/runs/run-list-search";
+import { parseSubmitSearch } from "@/features/submit/submit-search";
 import { parsePlainSearch, stringifyPlainSearch } from "./plain-search";
 import { NotFound, PageFailure } from "./routes/failures";
 import { RunListPage } from "./routes/run-list-page";
@@ -21,8 +22,16 @@ const run = createRoute({
   component: lazyRouteComponent(() => import("./routes/run-page"), "RunPage"),
 });
 
+// The submit page brings YAML and, in a file of its own, the editor.
+const submit = createRoute({
+  getParentRoute: () => root,
+  path: "/submit",
+  validateSearch: parseSubmitSearch,
+  component: lazyRouteComponent(() => import("./routes/submit-page"), "SubmitPage"),
+});
+
 export const router = createRouter({
-  routeTree: root.addChildren([runList, run]),
+  routeTree: root.addChildren([runList, run, submit]),
   parseSearch: parsePlainSearch,
   stringifySearch: stringifyPlainSearch,
   defaultErrorComponent: PageFailure,

@@ -22,6 +22,9 @@ export function Shell() {
             <Link to="/" activeOptions={{ exact: true, includeSearch: false }} activeProps={{ "aria-current": "page" }}>
               Runs
             </Link>
+            <Link to="/submit" activeProps={{ "aria-current": "page" }}>
+              New run
+            </Link>
           </nav>
           <div className={classes.tools}>
             <ColorSchemeMenu />

@@ -48,6 +48,7 @@ export const IconCopy = icon(
   </>,
 );
 export const IconCheck = icon(<path d="m5 12.5 4.5 4.5L19 7" />);
+export const IconDownload = icon(<path d="M12 4v11M7 10.5l5 5 5-5M5 20h14" />);
 export const IconSun = icon(
   <>
     <circle cx="12" cy="12" r="4" />
