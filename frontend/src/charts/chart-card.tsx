@@ -1,15 +1,15 @@
-import { ActionIcon, Paper, Tooltip, useComputedColorScheme } from "@mantine/core";
+import { Paper, useComputedColorScheme } from "@mantine/core";
 import { useMemo, useState } from "react";
-import { IconInfo, IconLogScale, IconTable, IconZoomOut } from "@/components/icons";
+import { IconLogScale, IconTable, IconZoomOut } from "@/components/icons";
 import { MathText } from "@/components/math-text";
 import { formatCount, formatValue, unitSuffix } from "@/format/number";
+import { CardAction, CardInfo } from "./card-controls";
 import classes from "./chart.module.css";
 import { ChartLegend } from "./chart-legend";
-import type { ChartShape } from "./chart-options";
-import { linkedPlots } from "./chart-options";
 import { ChartTable } from "./chart-table";
 import { ChartTooltip } from "./chart-tooltip";
-import { type Hover, LineChart } from "./line-chart";
+import { type Hover, LineChart, showWholeRange, useStableShape } from "./line-chart";
+import { roleStyle } from "./palette";
 import { alignOnStep, type Line, lastPoint, type Marker, positiveOnly, spreadEdges } from "./series";
 
 interface ChartCardProps {
@@ -30,6 +30,8 @@ interface ChartCardProps {
   emptyText: string;
 }
 
+/** The charts of a run share cursor and zoom. */
+const GROUP = "run";
 const NO_MARKERS: readonly Marker[] = [];
 
 /** A chart with title, unit, legend, tooltip, zoom and a table that says the same. */
@@ -47,13 +49,16 @@ export function ChartCard(props: ChartCardProps) {
     return alignOnStep([...drawn, ...spreadEdges(drawn)], from, to);
   }, [lines, logarithmic, from, to]);
   const shape = useStableShape({
-    lines: lines.map(({ label, unit, role, dots, spread }) => ({
+    group: GROUP,
+    x: "step",
+    unit: lines[0]?.unit ?? "1",
+    lines: lines.map(({ label, role, dots, spread }) => ({
       label,
-      unit,
-      role,
+      ...roleStyle(role, scheme),
       dots,
       hasSpread: spread !== undefined,
     })),
+    hoverDots: true,
     markers,
     scheme,
     logarithmic,
@@ -69,13 +74,11 @@ export function ChartCard(props: ChartCardProps) {
           <MathText>{title}</MathText>
           {unitSuffix(unit) && <span className={classes.unit}>{unitSuffix(unit)}</span>}
         </h3>
-        <Tooltip label={description} multiline maw={280} withArrow events={{ hover: true, focus: true, touch: true }}>
-          <ActionIcon variant="subtle" color="gray" size="sm" aria-label={`About ${title}: ${description}`}>
-            <IconInfo />
-          </ActionIcon>
-        </Tooltip>
+        <CardInfo title={title} description={description} />
         <div className={classes.actions}>
-          {zoomed && !asTable && <CardAction label="Show the whole range" onClick={resetZoom} icon={<IconZoomOut />} />}
+          {zoomed && !asTable && (
+            <CardAction label="Show the whole range" onClick={() => showWholeRange(GROUP)} icon={<IconZoomOut />} />
+          )}
           {props.canBeLogarithmic && !empty && !asTable && (
             <CardAction
               label="Logarithmic axis"
@@ -116,44 +119,6 @@ export function ChartCard(props: ChartCardProps) {
       )}
     </Paper>
   );
-}
-
-interface CardActionProps {
-  label: string;
-  icon: React.ReactNode;
-  pressed?: boolean;
-  onClick: () => void;
-}
-
-function CardAction({ label, icon, pressed, onClick }: CardActionProps) {
-  return (
-    <Tooltip label={label} withArrow>
-      <ActionIcon
-        variant={pressed ? "light" : "subtle"}
-        color={pressed ? undefined : "gray"}
-        size="sm"
-        aria-label={label}
-        aria-pressed={pressed}
-        onClick={onClick}
-      >
-        {icon}
-      </ActionIcon>
-    </Tooltip>
-  );
-}
-
-function resetZoom() {
-  for (const plot of linkedPlots()) {
-    const steps = plot.data[0];
-    plot.setScale("x", { min: steps[0] ?? 0, max: steps[steps.length - 1] ?? 1 });
-  }
-}
-
-/** The same object as long as its contents are the same: a new one would make the plot anew. */
-function useStableShape(shape: ChartShape): ChartShape {
-  const key = JSON.stringify(shape);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the key is the shape's contents
-  return useMemo(() => shape, [key]);
 }
 
 /** What a screen reader hears in place of the drawing. */

@@ -2,7 +2,7 @@ import { MathText } from "@/components/math-text";
 import { formatValue } from "@/format/number";
 import classes from "./chart.module.css";
 import type { Hover } from "./line-chart";
-import { dashOf, type Role, type Scheme, strokeOf } from "./palette";
+import { type LineStyle, roleStyle, type Scheme } from "./palette";
 import { type Aligned, type Line, lastPoint } from "./series";
 
 interface ChartLegendProps {
@@ -18,7 +18,7 @@ export function ChartLegend({ lines, data, hover, scheme }: ChartLegendProps) {
     <ul className={classes.legend}>
       {lines.map((line, index) => (
         <li key={line.label}>
-          <Swatch role={line.role} scheme={scheme} />
+          <Swatch style={roleStyle(line.role, scheme)} />
           <span className={classes.legendName}>
             <MathText>{line.label}</MathText>
           </span>
@@ -38,7 +38,7 @@ export function hoveredValue(data: Aligned, hover: Hover, index: number): number
 }
 
 /** A short piece of the line as it is drawn, dashes included. */
-export function Swatch({ role, scheme }: { role: Role; scheme: Scheme }) {
+export function Swatch({ style }: { style: LineStyle }) {
   return (
     <svg width="18" height="8" viewBox="0 0 18 8" aria-hidden="true" className={classes.swatch}>
       <line
@@ -46,9 +46,9 @@ export function Swatch({ role, scheme }: { role: Role; scheme: Scheme }) {
         x2="17"
         y1="4"
         y2="4"
-        stroke={strokeOf(role, scheme)}
+        stroke={style.color}
         strokeWidth="2.5"
-        strokeDasharray={dashOf(role).join(" ")}
+        strokeDasharray={style.dash.join(" ")}
       />
     </svg>
   );

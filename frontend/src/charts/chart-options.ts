@@ -1,22 +1,34 @@
 import uPlot from "uplot";
-import { formatCount, formatValue } from "@/format/number";
-import { chromeOf, dashOf, type Scheme, strokeOf } from "./palette";
-import type { Line, Marker } from "./series";
+import { formatValue } from "@/format/number";
+import { chromeOf, type LineStyle, type Scheme } from "./palette";
+import type { Marker } from "./series";
+import { X_AXES, type XKind } from "./x-axis";
 
 const FONT = '11px "Inter Variable", system-ui, sans-serif';
-/** Charts with the same key share cursor and zoom. */
-const SYNC_KEY = "run";
-/** Distances between ticks of the step axis: 1, 2, 5, 10, ... since there is no half step. */
+/** Distances between ticks of whole things: 1, 2, 5, 10, ... since there is no half step. */
 const WHOLE_STEPS = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
+/** Distances between ticks of a time in seconds, up to a day; beyond that whole days. */
+const TIME_STEPS = [
+  ...[0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800],
+  ...WHOLE_STEPS.map((days) => days * 86_400),
+];
 /** How near, in CSS pixels, a point must be to the cursor to be named in legend and tooltip. */
 const HOVER_REACH = 80;
 
-interface LineShape extends Pick<Line, "label" | "unit" | "role" | "dots"> {
+export interface LineShape extends LineStyle {
+  label: string;
+  dots?: boolean;
   /** Whether two more columns, behind those of all lines, hold its spread (`spreadEdges`). */
-  hasSpread: boolean;
+  hasSpread?: boolean;
+  /** Drawn thin and pale, and without answer to the cursor: the raw values behind a smoothed line. */
+  faint?: boolean;
 }
 
 export interface ChartShape {
+  /** Charts of one group share cursor and zoom. */
+  group: string;
+  x: XKind;
+  unit: string;
   lines: readonly LineShape[];
   markers: readonly Marker[];
   scheme: Scheme;
@@ -25,21 +37,24 @@ export interface ChartShape {
   zeroLine: boolean;
   /** The range that values of this kind can have, e.g. [0, 100] for percentages; the axis stays inside. */
   bounds?: readonly [number, number];
+  /** Whether each line answers the cursor with a dot at its nearest point. */
+  hoverDots: boolean;
 }
 
 /** All that uPlot needs besides data and size. */
 export function chartOptions(shape: ChartShape, hooks: uPlot.Hooks.Arrays): Omit<uPlot.Options, "width" | "height"> {
   const chrome = chromeOf(shape.scheme);
-  const unit = shape.lines[0]?.unit ?? "1";
   const axis = { stroke: chrome.axis, font: FONT, ticks: { show: false }, border: { show: false } };
   return {
     legend: { show: false },
     padding: [12, 12, 0, 0],
     cursor: {
-      sync: { key: SYNC_KEY, scales: ["x", null] },
+      sync: { key: shape.group, scales: ["x", null] },
       drag: { x: true, y: false, dist: 6 },
       hover: { prox: HOVER_REACH, skip: [null, undefined] },
-      points: { size: 8, width: 2, fill: hoverColor(shape), stroke: hoverColor(shape) },
+      points: shape.hoverDots
+        ? { size: 8, width: 2, fill: hoverColor(shape), stroke: hoverColor(shape) }
+        : { show: false },
       y: false,
     },
     scales: {
@@ -52,9 +67,9 @@ export function chartOptions(shape: ChartShape, hooks: uPlot.Hooks.Arrays): Omit
         size: 28,
         gap: 6,
         space: 70,
-        incrs: WHOLE_STEPS,
+        incrs: tickSteps(shape.x),
         grid: { show: false },
-        values: (_, ticks) => ticks.map(formatCount),
+        values: (_, ticks) => ticks.map(X_AXES[shape.x].format),
       },
       {
         ...axis,
@@ -62,30 +77,40 @@ export function chartOptions(shape: ChartShape, hooks: uPlot.Hooks.Arrays): Omit
         space: 34,
         size: axisWidth,
         grid: { stroke: chrome.grid, width: 1 },
-        values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : formatTick(tick, unit))),
+        values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : formatTick(tick, shape.unit))),
       },
     ],
-    series: [{}, ...shape.lines.map((line) => seriesOptions(line, shape.scheme)), ...spreadSeries(shape)],
+    series: [{}, ...shape.lines.map(seriesOptions), ...spreadSeries(shape)],
     bands: spreadBands(shape),
     hooks: { ...hooks, drawAxes: [(plot) => drawGuides(plot, shape)] },
   };
 }
 
 /** Charts that share the cursor, for resetting the zoom of all at once. */
-export function linkedPlots(): uPlot[] {
-  return uPlot.sync(SYNC_KEY).plots;
+export function linkedPlots(group: string): uPlot[] {
+  return uPlot.sync(group).plots;
 }
 
-function seriesOptions(line: LineShape, scheme: Scheme): uPlot.Series {
-  const stroke = strokeOf(line.role, scheme);
-  return {
-    label: line.label,
-    stroke,
-    width: 2,
-    dash: dashOf(line.role),
-    // A single point draws no line, so it needs its dot.
-    points: line.dots ? { show: true, size: 6, fill: stroke } : { show: showLonePoint, size: 6, fill: stroke },
-  };
+const FAINT_ALPHA = 0.28;
+/** How pale a line gets while another one is looked at. */
+const DIMMED_ALPHA = 0.14;
+
+/** How opaque each line is drawn while `emphasised` (null: none in particular) are looked at. */
+export function alphaOf(line: LineShape, emphasised: boolean | null): number {
+  if (emphasised === false) return line.faint ? 0.05 : DIMMED_ALPHA;
+  return line.faint ? FAINT_ALPHA : 1;
+}
+
+function seriesOptions(line: LineShape): uPlot.Series {
+  const shared = { label: line.label, stroke: line.color, dash: [...line.dash], alpha: alphaOf(line, null) };
+  if (line.faint) return { ...shared, dash: [], width: 1, points: { show: false } };
+  // A single point draws no line, so it needs its dot.
+  return { ...shared, width: 2, points: { show: line.dots ? true : showLonePoint, size: 6, fill: line.color } };
+}
+
+function tickSteps(x: XKind): number[] | undefined {
+  if (x === "seconds") return TIME_STEPS;
+  return X_AXES[x].whole ? WHOLE_STEPS : undefined;
 }
 
 function spreadSeries(shape: ChartShape): uPlot.Series[] {
@@ -96,9 +121,9 @@ function spreadSeries(shape: ChartShape): uPlot.Series[] {
 function spreadBands(shape: ChartShape): uPlot.Band[] {
   return shape.lines
     .filter(({ hasSpread }) => hasSpread)
-    .map(({ role }, index) => {
+    .map(({ color }, index) => {
       const upper = shape.lines.length + 1 + 2 * index;
-      return { series: [upper, upper + 1], fill: `${strokeOf(role, shape.scheme)}2e` };
+      return { series: [upper, upper + 1], fill: `${color}2e` };
     });
 }
 
@@ -111,7 +136,7 @@ function showLonePoint(plot: uPlot, index: number): boolean {
 function hoverColor(shape: ChartShape): uPlot.Cursor.Points.Fill {
   return (_plot, index) => {
     const line = shape.lines[index - 1];
-    return line ? strokeOf(line.role, shape.scheme) : "transparent";
+    return line ? line.color : "transparent";
   };
 }
 

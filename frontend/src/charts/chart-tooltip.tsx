@@ -3,7 +3,7 @@ import { formatCount, formatValue } from "@/format/number";
 import classes from "./chart.module.css";
 import { Swatch } from "./chart-legend";
 import type { Hover } from "./line-chart";
-import type { Scheme } from "./palette";
+import { roleStyle, type Scheme } from "./palette";
 import type { Aligned, Line } from "./series";
 
 interface ChartTooltipProps {
@@ -29,7 +29,7 @@ export function ChartTooltip({ lines, data, hover, scheme }: ChartTooltipProps) 
       <div className={classes.tooltipStep}>step {formatCount(rows.length === 1 ? rows[0]?.step : step)}</div>
       {rows.map(({ line, value, step: own }) => (
         <div key={line.label} className={classes.tooltipRow}>
-          <Swatch role={line.role} scheme={scheme} />
+          <Swatch style={roleStyle(line.role, scheme)} />
           <span>
             <MathText>{line.label}</MathText>
           </span>

@@ -1,12 +1,15 @@
-import { useEffect, useLayoutEffect, useRef } from "react";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import classes from "./chart.module.css";
-import { type ChartShape, chartOptions } from "./chart-options";
+import { alphaOf, type ChartShape, chartOptions, linkedPlots } from "./chart-options";
 import type { Aligned } from "./series";
 
-/** What lies under the cursor: the hovered step's row, and for each line the row of its nearest point. */
+/** What lies under the cursor: its x, the row there, and for each line the row of its nearest point. */
 export interface Hover {
+  x: number;
+  /** Where a value is drawn: CSS pixels from the plot area's top. */
+  yOf: (value: number) => number;
   rows: (number | null)[];
   /** Cursor position in CSS pixels: `left` from the drawing's left edge, `top` from the plot area's. */
   left: number;
@@ -24,17 +27,21 @@ interface LineChartProps {
   label: string;
   onHover: (hover: Hover | null) => void;
   onZoom: (zoomed: boolean) => void;
+  /** A boolean a line: those that are looked at, while the others pale; null: none in particular. */
+  emphasis?: readonly boolean[] | null;
 }
 
 /**
  * A thin React skin over uPlot: makes the plot anew when its shape changes, feeds it data otherwise, keeps a zoom while
  * points arrive. `shape`, `onHover` and `onZoom` must be stable between renders.
  */
-export function LineChart({ shape, data, height, label, onHover, onZoom }: LineChartProps) {
+export function LineChart({ shape, data, height, label, onHover, onZoom, emphasis = null }: LineChartProps) {
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const latest = useRef(data);
   latest.current = data;
+  // A plot that is made anew, for another theme or a hidden run, keeps the zoom of its predecessor.
+  const view = useRef<{ x: string; min: number; max: number } | null>(null);
 
   useLayoutEffect(() => {
     const element = host.current;
@@ -42,11 +49,21 @@ export function LineChart({ shape, data, height, label, onHover, onZoom }: LineC
     const hooks: uPlot.Hooks.Arrays = {
       setLegend: [(self) => onHover(hoverOf(self))],
       setCursor: [(self) => onHover(hoverOf(self))],
-      setScale: [(self, key) => key === "x" && onZoom(isZoomed(self))],
+      setScale: [
+        (self, key) => {
+          if (key !== "x") return;
+          const zoomed = isZoomed(self);
+          const { min, max } = self.scales.x ?? {};
+          view.current = zoomed && min !== undefined && max !== undefined ? { x: shape.x, min, max } : null;
+          onZoom(zoomed);
+        },
+      ],
     };
+    const kept = view.current;
     const size = { width: element.clientWidth, height };
     const made = new uPlot({ ...chartOptions(shape, hooks), ...size }, latest.current as uPlot.AlignedData, element);
     plot.current = made;
+    if (kept?.x === shape.x) made.setScale("x", kept);
     const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height }));
     observer.observe(element);
     return () => {
@@ -66,6 +83,16 @@ export function LineChart({ shape, data, height, label, onHover, onZoom }: LineC
     if (zoomed && min !== undefined && max !== undefined) current.setScale("x", { min, max });
   }, [data]);
 
+  useEffect(() => {
+    const current = plot.current;
+    if (!current) return;
+    shape.lines.forEach((line, index) => {
+      const series = current.series[index + 1];
+      if (series) series.alpha = alphaOf(line, emphasis && (emphasis[index] ?? false));
+    });
+    current.redraw(false, false);
+  }, [emphasis, shape]);
+
   return (
     <div
       ref={host}
@@ -81,11 +108,28 @@ export function LineChart({ shape, data, height, label, onHover, onZoom }: LineC
   );
 }
 
+/** Ends the zoom of all charts of a group. */
+export function showWholeRange(group: string): void {
+  for (const plot of linkedPlots(group)) {
+    const xs = plot.data[0];
+    plot.setScale("x", { min: xs[0] ?? 0, max: xs[xs.length - 1] ?? 1 });
+  }
+}
+
+/** The same object as long as its contents are the same: a new one would make the plot anew. */
+export function useStableShape(shape: ChartShape): ChartShape {
+  const key = JSON.stringify(shape);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the key is the shape's contents
+  return useMemo(() => shape, [key]);
+}
+
 function hoverOf(plot: uPlot): Hover | null {
   const { left = -1, top = -1, idxs, event } = plot.cursor;
   if (left < 0 || !idxs || idxs[0] === null) return null;
   const { offsetLeft, clientWidth } = plot.over;
   return {
+    x: plot.posToVal(left, "x"),
+    yOf: (value) => plot.valToPos(value, "y"),
     rows: Array.from(idxs, (row) => row ?? null),
     left: offsetLeft + left,
     top,

@@ -23,28 +23,44 @@ export interface Marker {
   label: string;
 }
 
-/** One shared step column, then a value column a line: `undefined` where a line has no point, null where it has a gap. */
+/** One shared x column, then a value column a line: `undefined` where a line has no point, null where it has a gap. */
 export type Aligned = [number[], ...(number | null | undefined)[][]];
 
 /**
- * Joins lines on their steps. `from` and `to` are put into the step column even where no line has a point, so that all
- * charts of a page show the same range and stay aligned.
+ * Joins lines on x, which ascends in each. `from` and `to` are put into the x column even where no line has a point, so
+ * that all charts of a page show the same range and stay aligned. Of points with the same x the last stays.
  */
-export function alignOnStep(lines: readonly Columns[], from?: number, to?: number): Aligned {
+export function alignOnX(
+  lines: readonly { xs: readonly number[]; values: readonly (number | null)[] }[],
+  from?: number,
+  to?: number,
+): Aligned {
   const all = new Set<number>();
   if (from !== undefined) all.add(from);
   if (to !== undefined) all.add(to);
-  for (const line of lines) for (const step of line.steps) all.add(step);
-  const steps = [...all].sort((a, b) => a - b);
-  const row = new Map(steps.map((step, index) => [step, index]));
+  for (const line of lines) for (const x of line.xs) all.add(x);
+  const xs = Float64Array.from(all).sort();
+  const row = new Map<number, number>();
+  xs.forEach((x, index) => {
+    row.set(x, index);
+  });
   const columns = lines.map((line) => {
-    const column: (number | null | undefined)[] = new Array(steps.length).fill(undefined);
-    line.steps.forEach((step, index) => {
-      column[row.get(step) as number] = line.values[index] ?? null;
+    const column: (number | null | undefined)[] = new Array(xs.length).fill(undefined);
+    line.xs.forEach((x, index) => {
+      column[row.get(x) as number] = line.values[index] ?? null;
     });
     return column;
   });
-  return [steps, ...columns];
+  return [Array.from(xs), ...columns];
+}
+
+/** Joins lines on their steps. */
+export function alignOnStep(lines: readonly Columns[], from?: number, to?: number): Aligned {
+  return alignOnX(
+    lines.map(({ steps, values }) => ({ xs: steps, values })),
+    from,
+    to,
+  );
 }
 
 /** The upper and lower edges of the lines' spreads, two columns a spread in the order of `lines`. */
