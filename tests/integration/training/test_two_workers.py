@@ -123,3 +123,33 @@ def test_two_workers(two_ranks, run, small_spec, tmp_path):
     assert_same_bits(weights_of(folder, 9, 1), weights_of(folder, 4, 1))
     later = {step: deterministic(values) for step, values in first[4]["points"].items() if int(step) > 7}
     assert {step: deterministic(values) for step, values in first[9]["points"].items()} == later
+
+
+def test_layerwise_methods_lamb_and_the_yardstick(two_ranks, run, small_spec):
+    common = {"precision": "fp64", "steps": 12, "evaluation": {"sharpness_radius": 0.05}}
+    look = {"name": "look_layersam", "rho": 0.05, "k": 5}
+    lamb = {"name": "lamb", "lr": 0.05, "max_grad_norm": 1.0}
+    adamw = {"name": "adamw", "lr": 0.003}
+    # The first with sharpness over 100 images in passes of 16 or 32, 50 a rank: the last passes are smaller.
+    changes = [
+        {"method": look, "optimizer": adamw},
+        {"method": {**look, "layerwise": "asam_dual", "alpha": "fresh_ratio"}, "optimizer": lamb},
+        {"method": {"name": "layersam", "rho": 0.05, "layerwise": "literal"}, "optimizer": adamw},
+    ]
+    specs = [small_spec(**common, **change, resources={"workers": 2}) for change in changes]
+    folder, (first, second) = two_ranks([{"spec": spec.model_dump(mode="json")} for spec in specs])
+    for item, change in enumerate(changes):
+        assert_same_bits(weights_of(folder, item, 0), weights_of(folder, item, 1))
+        whole = run(small_spec(**common, **change))
+        assert first[item]["evaluations"] == whole.outcome.gradient_evaluations
+        for a, b in zip(weights_of(folder, item, 0), whole.weights.values(), strict=True):
+            # The bar for two workers: only the order of sums differs.
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+        for step, values in whole.deterministic_points.items():
+            for name, value in values.items():
+                found = first[item]["points"][str(step)][name]
+                assert found == pytest.approx(value, rel=1e-11, abs=1e-12), (step, name)
+        assert {"sharpness", "training_set_loss"} <= whole.deterministic_points[12].keys()
+        times = [values["cpu_seconds"] for values in first[item]["points"].values() if "cpu_seconds" in values]
+        assert 0 < times[0] < times[-1]
+    assert second[0]["points"] == {}
