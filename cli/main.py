@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from cli.data_commands import data_app
 from cli.failure import ExitCode, Failure
 from cli.run_changes import cancel, clone, edit
 from cli.run_commands import list_runs, show, submit, watch_run
@@ -40,6 +41,7 @@ app.command("demo")(demo_command)
 app.add_typer(stack_app, name="stack")
 app.add_typer(spec_app, name="spec")
 app.add_typer(run_app, name="run")
+app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
 
 

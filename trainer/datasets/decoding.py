@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -16,13 +17,13 @@ class Undecodable(Exception):
     """`str()` continues a sentence that begins with the file's name."""
 
 
-def decode(path: str) -> Image.Image:
+def decode(source: str | BinaryIO) -> Image.Image:
     """The whole image in RGB; of several frames the first. Transparency is dropped, an orientation in EXIF ignored, as
     timm does. 16 bits a pixel are scaled to 8. Raises Undecodable."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata; and the large, of which Pillow refuses the too large
-            with Image.open(path) as image:
+            with Image.open(source) as image:
                 return _rgb(image)
     except (Undecodable, MemoryError):
         raise
