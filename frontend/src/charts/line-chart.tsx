@@ -1,4 +1,4 @@
-import { useEffect, useLayoutEffect, useMemo, useRef } from "react";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import classes from "./chart.module.css";
@@ -114,6 +114,13 @@ export function showWholeRange(group: string): void {
     const xs = plot.data[0];
     plot.setScale("x", { min: xs[0] ?? 0, max: xs[xs.length - 1] ?? 1 });
   }
+}
+
+/** One function for good that does what the newest one does: plots keep their handlers. */
+export function useLatest<Argument>(handler: (argument: Argument) => void): (argument: Argument) => void {
+  const latest = useRef(handler);
+  latest.current = handler;
+  return useCallback((argument) => latest.current(argument), []);
 }
 
 /** The same object as long as its contents are the same: a new one would make the plot anew. */

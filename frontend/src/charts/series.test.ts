@@ -55,5 +55,5 @@ test("tableRows gives the newest rows first", () => {
 });
 
 test("toCsv keeps ascending order and quotes labels", () => {
-  expect(toCsv([training, validation])).toBe('step,"training","the ""other"""\n10,2,\n15,,1.9\n20,,\n30,1,1.2');
+  expect(toCsv([training, validation])).toBe('"step","training","the ""other"""\n10,2,\n15,,1.9\n20,,\n30,1,1.2');
 });

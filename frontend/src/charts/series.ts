@@ -103,7 +103,15 @@ export function tableRows(lines: readonly Columns[], limit: number): { step: num
 
 /** The lines as comma-separated values, all steps in ascending order, for copying into a spreadsheet. */
 export function toCsv(lines: readonly (Columns & { label: string })[]): string {
-  const head = ["step", ...lines.map((line) => `"${line.label.replaceAll('"', '""')}"`)].join(",");
   const rows = tableRows(lines, Number.MAX_SAFE_INTEGER).reverse();
-  return [head, ...rows.map((row) => [row.step, ...row.values.map((value) => value ?? "")].join(","))].join("\n");
+  return csvText(
+    ["step", ...lines.map(({ label }) => label)],
+    rows.map(({ step, values }) => [step, ...values]),
+  );
+}
+
+/** Comma-separated values; titles in quotes, null as an empty cell. */
+export function csvText(titles: readonly string[], rows: readonly (number | null)[][]): string {
+  const head = titles.map((title) => `"${title.replaceAll('"', '""')}"`).join(",");
+  return [head, ...rows.map((row) => row.map((value) => value ?? "").join(","))].join("\n");
 }

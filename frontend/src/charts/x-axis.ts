@@ -5,7 +5,7 @@ import { formatCount, formatValue } from "@/format/number";
 export const X_AXES = {
   step: { label: "Step", metric: null, whole: true, format: formatCount },
   epoch: { label: "Epoch", metric: "epoch", whole: false, format: (value: number) => formatValue(value) },
-  evaluations: {
+  gradient_evaluations: {
     label: "Gradient evaluations",
     metric: "gradient_evaluations",
     whole: true,
