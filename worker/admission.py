@@ -1,7 +1,7 @@
 """Which queued runs start now: a pure function of the queue, of the slots that are held and of the cluster's nodes.
 
-First come, first served, strictly: a run that does not fit holds back every later one, so that a large run is never
-starved by small ones. All workers of a run start or none does. Capacity is a vector per node (CPU slots, GPUs): 4 GPUs
+By priority, then first come, first served, strictly: a run that does not fit holds back every one behind it, so that a
+large run is never starved by small ones. All workers of a run start or none does. Capacity is a vector per node (CPU slots, GPUs): 4 GPUs
 on two nodes are not 4 GPUs on one, and the placement says which node takes how many workers.
 """
 
@@ -66,6 +66,7 @@ class Queued:
     run_id: str
     workers: int
     gpus_per_worker: int
+    priority: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,20 +95,20 @@ def admit(queue: Sequence[Queued], held: Sequence[Held], nodes: Sequence[KnownNo
     """One decision per queued run, in the order of the queue. While no node is known, every run waits."""
     free = _free_slots(held, nodes)
     decisions: list[Decision] = []
-    waiting = 0
+    waiting: list[Queued] = []
     for run in queue:
         worker = slots_of_worker(run.gpus_per_worker)
         if nodes and (short := _can_never_fit(run, worker, nodes)):
             decisions.append(NeverFits(run_id=run.run_id, detail=short))
             continue
-        if waiting > 0:
-            decisions.append(Wait(run_id=run.run_id, reason=f"behind {_count(waiting, 'earlier run')}"))
-            waiting += 1
+        if waiting:
+            decisions.append(Wait(run_id=run.run_id, reason=_behind(run, waiting)))
+            waiting.append(run)
             continue
         placement = _placement(run.workers, worker, free)
         if placement is None:
             decisions.append(Wait(run_id=run.run_id, reason=_why_not_now(run, worker, free, nodes)))
-            waiting += 1
+            waiting.append(run)
             continue
         for node_id, workers in placement.items():
             free[node_id] -= worker * workers
@@ -163,6 +164,15 @@ def _why_not_now(run: Queued, worker: Slots, free: Mapping[str, Slots], nodes: S
             else ""
         )
         + (f" ({_count(away, 'node')} away)" if away else "")
+    )
+
+
+def _behind(run: Queued, waiting: Sequence[Queued]) -> str:
+    higher = sum(ahead.priority > run.priority for ahead in waiting)
+    if higher == len(waiting):
+        return f"behind {_count(higher, 'run')} of higher priority"
+    return f"behind {_count(len(waiting), 'earlier run')}" + (
+        f", {higher} of them of higher priority" if higher else ""
     )
 
 

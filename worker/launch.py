@@ -131,7 +131,7 @@ def _somebody_waits(connections: Connections) -> bool:
 
 
 def _queue(session: Session, limit: int = LONGEST_QUEUE) -> list[str]:
-    """Ids of the runs that wait and are not backing off, first come first."""
+    """Ids of the runs that wait and are not backing off, the first to start first."""
     return list(
         session.scalars(
             select(Run.id)
@@ -171,6 +171,8 @@ def _admit(session: Session, nodes: Sequence[Node]) -> list[Launched]:
                 if started := _start(session, run, placement):
                     launched.append(started)
     _tell_wait_reasons(session, reasons)
+    if len(runs) == LONGEST_QUEUE:
+        _tell_the_rest(session, list(runs))
     if launched:
         log.info("admitted", started=[a.run_id for a in launched], waiting=len(reasons), nodes=len(nodes))
     return launched
@@ -178,7 +180,12 @@ def _admit(session: Session, nodes: Sequence[Node]) -> list[Launched]:
 
 def _queued(run: Run) -> Queued:
     resources = run.spec["resources"]
-    return Queued(run_id=run.id, workers=int(resources["workers"]), gpus_per_worker=int(resources["gpus_per_worker"]))
+    return Queued(
+        run_id=run.id,
+        workers=int(resources["workers"]),
+        gpus_per_worker=int(resources["gpus_per_worker"]),
+        priority=run.priority,
+    )
 
 
 def _held(session: Session) -> list[Held]:
@@ -226,6 +233,22 @@ def _start(session: Session, run: Run, placement: dict[str, int]) -> Launched | 
         )
     )
     return attempt
+
+
+def _tell_the_rest(session: Session, looked_at: Sequence[str]) -> None:
+    """A reason for those that this pass did not look at; nobody is told live, since they may be thousands."""
+    reason = f"behind at least {LONGEST_QUEUE} earlier runs"
+    session.execute(
+        update(Run)
+        .where(
+            Run.status == RunStatus.queued,
+            Run.id.not_in(looked_at),
+            or_(Run.not_before.is_(None), Run.not_before <= func.now()),
+            Run.wait_reason.is_distinct_from(reason),
+        )
+        .values(wait_reason=reason),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def _tell_wait_reasons(session: Session, reasons: dict[str, str]) -> None:

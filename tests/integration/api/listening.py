@@ -38,13 +38,15 @@ class Ear:
 
     def next_event(self, kind: str) -> Heard:
         give_up_at = time.monotonic() + WITHIN_SECONDS
-        while True:
-            try:
-                heard = self._events.get(timeout=max(0.01, give_up_at - time.monotonic()))
-            except queue.Empty:
-                raise AssertionError(f"no {kind} within {WITHIN_SECONDS} s") from None
-            if heard.kind == kind:
-                return heard
+        while (heard := self.next_any(give_up_at - time.monotonic(), what=kind)).kind != kind:
+            pass
+        return heard
+
+    def next_any(self, within: float = WITHIN_SECONDS, *, what: str = "event") -> Heard:
+        try:
+            return self._events.get(timeout=max(0.01, within))
+        except queue.Empty:
+            raise AssertionError(f"no {what} within {WITHIN_SECONDS} s") from None
 
     def heard(self) -> list[Heard]:
         """What waits now, without waiting."""
