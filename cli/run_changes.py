@@ -141,7 +141,7 @@ def _cancel_many(client: Client, ids: list[str], as_json: bool) -> None:
         print_json(done)
     else:
         parts = [f"{len(done.cancelled)} cancelled"]
-        parts += [f"{len(done.already_over)} over before"] if done.already_over else []
+        parts += [f"{len(done.already_over)} over or ending before"] if done.already_over else []
         typer.echo(", ".join(parts) if ids else "no run fits")
         for refused in done.refused:
             typer.echo(f"{refused.run_id} refused: {refused.detail}", err=True)

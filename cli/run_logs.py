@@ -82,6 +82,7 @@ def pieces(
     """
     place = Place(attempt, source)
     answered_at = time.monotonic()
+    quiet_at_end = False
     while True:
         more = over = False
         try:
@@ -110,10 +111,13 @@ def pieces(
             if time.monotonic() - answered_at > PATIENCE_SECONDS:
                 raise
             over = False
-        if over and not more:
+        if more:
+            continue
+        # The driver still says good-bye after it has reported the end.
+        if over and quiet_at_end:
             return
-        if not more:
-            time.sleep(poll_seconds)
+        quiet_at_end = over
+        time.sleep(poll_seconds)
 
 
 @dataclass(frozen=True)

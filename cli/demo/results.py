@@ -49,17 +49,17 @@ def row_of(method: str, run: RunView) -> Row:
 def table(rows: Sequence[Row], runs: Sequence[RunView]) -> Table:
     """Fits 80 columns; a run that did not succeed says so in its first cell, and why stands below (`reasons`)."""
     title = "Same weights, same data, same seed; only the method differs"
-    shown = Table(title=title, title_style="", box=box.SIMPLE, padding=(0, 1), pad_edge=False)
-    shown.add_column("method")
-    for heading in ("val. top-1 %", "val. loss", "train. loss", "passes", "CPU-s", "loss rise"):
-        shown.add_column(heading, justify="right")
+    shown = Table(title=title, title_style="", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    shown.add_column("method", min_width=max(len(row.method) for row in rows))
+    for heading in ("val. top-1", "val. loss", "train loss", "passes", "CPU-s", "loss rise"):
+        shown.add_column(heading, justify="right", no_wrap=True)
     for row, run in zip(rows, runs, strict=True):
         name = Text(row.method)
         if run.status != "succeeded":
             name = Text.assemble(name, " ", status_text(run))
         shown.add_row(
             name,
-            number(row.top1, 2),
+            f"{row.top1:.2f} %" if row.top1 is not None else "",
             number(row.validation_loss, 4),
             number(row.training_loss, 5),
             number(row.passes, 0),
