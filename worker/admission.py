@@ -1,8 +1,8 @@
 """Which queued runs start now: a pure function of the queue, of the slots that are held and of the cluster's nodes.
 
 By priority, then first come, first served, strictly: a run that does not fit holds back every one behind it, so that a
-large run is never starved by small ones. All workers of a run start or none does. Capacity is a vector per node (CPU slots, GPUs): 4 GPUs
-on two nodes are not 4 GPUs on one, and the placement says which node takes how many workers.
+large run is never starved by small ones. All workers of a run start or none does. Capacity is a vector per node (CPU
+slots, GPUs): 4 GPUs on two nodes are not 4 GPUs on one, and the placement says which node takes how many workers.
 """
 
 from __future__ import annotations

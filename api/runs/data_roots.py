@@ -62,10 +62,12 @@ def _wrong_on_disk(candidates: Sequence[Path], roots: Sequence[Path]) -> _Wrong 
         if not any(_is_seen(root) for root in roots if candidate.is_relative_to(root)):
             unseen = True
             continue
+        if not os.path.lexists(candidate):
+            continue
         try:
             resolved = Path(os.path.realpath(candidate, strict=True))
         except (FileNotFoundError, NotADirectoryError):
-            continue
+            return _Wrong(allowed="is a link to nothing", remedy="Mend the link, or the path")
         except PermissionError:
             return None  # The trainer may be another user.
         except OSError as error:

@@ -216,11 +216,15 @@ export interface paths {
         };
         /**
          * Follow changes
-         * @description Server-sent events: `run` (RunSummary), `metrics` (MetricsChange), `event` (TimelineEvent), `resync`
-         *     (something may have been missed: fetch again), and `hello` at the beginning.
+         * @description Server-sent events: `run` (RunSummary), `metrics` (MetricsChange) and `event` (TimelineEvent), in the order of
+         *     their commits for each run, each once; `hello` at the beginning; `resync` (something was missed: fetch again);
+         *     `position` (nothing but a newer id). Every event has an id.
          *
-         *     Open the stream first and fetch then, so that nothing falls in between. A stream ends after ten minutes; an
-         *     EventSource connects again by itself.
+         *     With the last id a reader received, in `Last-Event-ID` or `last_event_id`, the stream first tells what came since,
+         *     for up to an hour back; `hello` then says `"replays": true`, and nothing need be fetched. Where that is not possible
+         *     (too old an id, or of another database) `hello` says false and `resync` follows. Without an id: open the stream
+         *     first and fetch then, so that nothing falls in between. A stream ends after `life_seconds`, or when the database
+         *     fails; an EventSource connects again by itself.
          */
         get: operations["stream"];
         put?: never;
@@ -2580,10 +2584,15 @@ export interface operations {
     stream: {
         parameters: {
             query?: {
+                /** @description Id of the last event received, for a reader that cannot set the header. */
+                last_event_id?: string | null;
                 /** @description Comma-separated: `runs`, `run:<id>`. */
                 topics?: string;
             };
-            header?: never;
+            header?: {
+                /** @description The same; an EventSource sends it. Counts before the query. */
+                "Last-Event-ID"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };

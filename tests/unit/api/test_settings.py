@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,8 @@ GOOD: dict[str, Any] = {
 
 def test_the_knobs_are_these() -> None:
     assert sorted(Settings.model_fields) == [
-        "api_url", "broker_url", "cancel_grace_seconds", "dashboard", "database_url", "hang_timeout_seconds",
-        "join_timeout_seconds", "launch_timeout_seconds", "lease_interval_seconds", "lease_timeout_seconds",
+        "api_url", "broker_url", "cancel_grace_seconds", "dashboard", "data_roots", "database_url",
+        "hang_timeout_seconds", "join_timeout_seconds", "launch_timeout_seconds", "lease_interval_seconds", "lease_timeout_seconds",
         "loopback", "max_failures", "ray_address", "ray_token", "reconcile_seconds", "secret",
         "silent_stop_seconds", "spool", "storage", "trainer_python",
     ]  # fmt: skip
@@ -35,11 +36,26 @@ def test_the_knobs_are_these() -> None:
         ({"secret": "short"}, "32 characters"),
         ({"lease_timeout_seconds": 20, "lease_interval_seconds": 10}, "twice"),
         ({"database_url": "postgresql+psycopg://basin:Basin@db/basin"}, "default password"),
+        ({"data_roots": "data"}, "'data' must be the absolute path"),
+        ({"data_roots": "/data:/more/../etc"}, "without `..`"),
+        ({"data_roots": "/"}, "below /"),
     ],
 )
 def test_what_cannot_work_is_refused(change: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         Settings(**(GOOD | change))
+
+
+def test_data_roots_come_with_colons_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings(**GOOD).data_roots == ()
+    for given, roots in (
+        ("/data:/more", ("/data", "/more")),
+        ("/data", ("/data",)),
+        ("", ()),
+        (":/data/:", ("/data",)),
+    ):
+        monkeypatch.setenv("BASIN_DATA_ROOTS", given)
+        assert Settings(**GOOD).data_roots == tuple(map(Path, roots))
 
 
 def test_the_default_secret_serves_loopback_only() -> None:
