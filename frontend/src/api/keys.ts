@@ -6,6 +6,7 @@ export const keys = {
   catalogue: ["catalogue"],
   runs: ["runs"],
   runLists: ["runs", "list"],
+  studies: (q: string) => ["runs", "studies", q],
   runList: (filter: RunFilter) => ["runs", "list", filter],
   run: (id: string) => ["run", id],
   runDetail: (id: string) => ["run", id, "detail"],

@@ -4,6 +4,8 @@ import type { RunStatus, RunSummary } from "./types";
 export interface RunFilter {
   /** None: any status. */
   statuses: readonly RunStatus[];
+  /** Exactly this study. */
+  study?: string;
   /** Part of the name or of the id, whatever the case. */
   q?: string;
 }
@@ -13,6 +15,7 @@ export const EVERY_RUN: RunFilter = { statuses: [] };
 /** Whether the API would list the run under this filter. */
 export function matchesFilter(run: RunSummary, filter: RunFilter): boolean {
   if (filter.statuses.length > 0 && !filter.statuses.includes(run.status)) return false;
+  if (filter.study !== undefined && run.study !== filter.study) return false;
   if (!filter.q) return true;
   const wanted = filter.q.toLowerCase();
   return run.name.toLowerCase().includes(wanted) || run.id.toLowerCase().includes(wanted);

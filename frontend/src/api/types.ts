@@ -19,3 +19,6 @@ export type MetricInfo = Schemas["MetricInfo"];
 export type LogTail = Schemas["LogTail"];
 export type SpecProblem = Schemas["SpecProblem"];
 export type DryRun = Schemas["DryRun"];
+export type Study = Schemas["Study"];
+export type RunEdit = Schemas["RunEdit"];
+export type Me = Schemas["Me"];

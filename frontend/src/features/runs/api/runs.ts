@@ -1,33 +1,13 @@
-import { infiniteQueryOptions, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 import { api, unwrap } from "@/api/client";
 import { keys } from "@/api/keys";
-import type { RunFilter } from "@/api/run-filter";
-import { POLL_MS } from "@/api/runs";
-import type { EventPage, Run } from "@/api/types";
-import { isLive } from "@/run/describe-run";
+import type { EventPage, Run, RunEdit } from "@/api/types";
 
-export { runQuery } from "@/api/runs";
+export { runListQuery, runQuery } from "@/api/runs";
 
-const PAGE_SIZE = 50;
 const EVENT_PAGE_SIZE = 1_000;
 /** A timeline longer than these pages shows its beginning; a run of ten thousand events does not happen by itself. */
 const MAX_EVENT_PAGES = 10;
-
-/** The runs under a filter, newest first, page by page. */
-export function runListQuery(filter: RunFilter) {
-  return infiniteQueryOptions({
-    queryKey: keys.runList(filter),
-    queryFn: ({ pageParam }) =>
-      unwrap(
-        api.GET("/api/v1/runs", {
-          params: { query: { status: [...filter.statuses], limit: PAGE_SIZE, cursor: pageParam ?? undefined } },
-        }),
-      ),
-    initialPageParam: null as string | null,
-    getNextPageParam: (page) => page.next_cursor,
-    refetchInterval: ({ state }) => (state.data?.pages.some((page) => page.items.some(isLive)) ? POLL_MS : false),
-  });
-}
 
 /** A run's timeline, oldest first. */
 export function runEventsQuery(id: string) {
@@ -53,5 +33,18 @@ export function useCancelRun(id: string) {
   return useMutation({
     mutationFn: () => unwrap(api.POST("/api/v1/runs/{run_id}/cancel", { params: { path: { run_id: id } } })),
     onSuccess: (run: Run) => client.setQueryData(keys.runDetail(id), run),
+  });
+}
+
+/** Changes a run's name or study, or its priority while it waits. */
+export function useEditRun(id: string) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (edit: RunEdit) =>
+      unwrap(api.PATCH("/api/v1/runs/{run_id}", { params: { path: { run_id: id } }, body: edit })),
+    onSuccess: (run: Run) => {
+      client.setQueryData(keys.runDetail(id), run);
+      void client.invalidateQueries({ queryKey: keys.runs });
+    },
   });
 }
