@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -10,8 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from cli.answers import Unreachable
@@ -89,39 +89,51 @@ def watch(
 
 
 class _Bars:
-    """A progress bar per run."""
+    """A progress bar per run, each on one line of the terminal; below them why a run did not succeed."""
 
     def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar_width = max(8, min(24, console.width - 70))
         self._progress = Progress(
             TextColumn("{task.fields[name]}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=self._bar_width),
             TextColumn("{task.fields[steps]}"),
-            TextColumn("{task.fields[status]}"),
-            TextColumn("[dim]{task.fields[note]}"),
-            TimeElapsedColumn(),
+            TextColumn("{task.fields[said]}"),
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._last: dict[str, RunView] = {}
 
     def __enter__(self) -> None:
         self._progress.start()
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+        for run in self._last.values():
+            if run.is_over and run.status != "succeeded":
+                told = Text.assemble(run.name, " ", status_text(run), ": ", why(run) or "")
+                self._console.print(told, soft_wrap=True)
 
     def update(self, run: RunView) -> None:
-        fields: dict[str, Any] = {
-            "name": escape(run.name),
-            "steps": steps(run),
-            "status": status_text(run).markup,
-            "note": escape(note(run)),
-        }
         if run.id not in self._tasks:
-            self._tasks[run.id] = self._progress.add_task("", total=run.total_steps, **fields)
-        task = self._tasks[run.id]
-        self._progress.update(task, completed=run.step, total=run.total_steps, **fields)
-        if run.is_over:
-            self._progress.stop_task(task)
+            self._tasks[run.id] = self._progress.add_task("", total=None, name="", steps="", said="")
+        self._last[run.id] = run
+        # The other lines too: a longer name leaves them less room.
+        for each in self._last.values():
+            self._show(each)
+
+    def _show(self, run: RunView) -> None:
+        longest = max(len(each.name) for each in self._last.values())
+        name = Text(run.name)
+        name.truncate(min(longest, self._console.width // 3), overflow="ellipsis")
+        room = self._console.width - min(longest, self._console.width // 3) - self._bar_width - len("100/100") - 4
+        said = Text(note(run), style="dim")
+        if run.status != "running":
+            said = Text.assemble(status_text(run), "  " if said else "", said)
+        said.truncate(max(0, room - max(0, len(steps(run)) - len("100/100"))), overflow="ellipsis")
+        fields: dict[str, Any] = {"name": name.markup, "steps": steps(run), "said": said.markup}
+        # Before the API knows how many steps there are, the bar stands at its beginning.
+        self._progress.update(self._tasks[run.id], completed=run.step, total=run.total_steps or math.inf, **fields)
 
 
 class _Lines:
@@ -154,7 +166,7 @@ def note(run: RunView) -> str:
         parts.append(f"loss {number(loss, 3)}")
     top1 = run.value("validation_top1")
     if top1 is not None:
-        parts.append(f"val. top-1 {number(top1, 1)} %")
+        parts.append(f"top-1 {number(top1, 1)} %")
     if run.eta_seconds is not None:
         parts.append(f"{span(run.eta_seconds)} left")
     return ", ".join(parts)

@@ -23,7 +23,8 @@ from cli.failure import Failure
 from cli.options import print_json
 from cli.run_compare import page_of
 from cli.spec_file import read_spec
-from cli.stack.home import home_from_environment
+from cli.stack.home import Home, home_from_environment
+from cli.stack.ports import LOOPBACK
 from cli.views import RunView
 from cli.watching import watch
 
@@ -38,7 +39,11 @@ def demo(*, as_json: bool = False) -> None:
     """Raises Failure if the stack does not start or a run did not succeed. `as_json` ends after the document."""
     console, home = Console(stderr=as_json), home_from_environment()
     clock = Clock()
-    with running_stack(home, console, runs=len(METHODS), workers=WORKERS) as started, connect() as client:
+    with (
+        running_stack(home, console, runs=len(METHODS), workers=WORKERS) as started,
+        # That stack, whichever API the environment names.
+        connect(api_of(home), home.token()) as client,
+    ):
         study = f"demo {datetime.now():%Y-%m-%d %H:%M:%S}"
         runs = [submit(client, method, study) for method in METHODS]
         console.print(f"Submitted {len(runs)} runs of {WORKERS} workers each as the study [bold]{study}[/].")
@@ -64,6 +69,12 @@ def demo(*, as_json: bool = False) -> None:
                 started.wait()
         if failed:
             raise Failure(f"{len(failed)} of {len(runs)} runs did not succeed, see above")
+
+
+def api_of(home: Home) -> str:
+    config = home.read_config()
+    assert config is not None, "the stack that was waited for has written it"
+    return f"http://{LOOPBACK}:{config.ports['api']}"
 
 
 def submit(client: Client, method: str, study: str) -> RunView:

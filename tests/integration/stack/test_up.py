@@ -22,6 +22,7 @@ def test_every_part_is_ready_and_the_printed_link_logs_in(stack: RunningStack) -
     states = {row["part"]: row["state"] for row in stack.basin_json("stack", "status")["parts"]}
     assert states == {**dict.fromkeys(PARTS, "ready"), "migrate": "done", "token": "done"}
     assert f"{stack.api_url}/#token={stack.token}" in stack.output.read_text()
+    assert f"image folders to train on go under {stack.home / 'data'}" in stack.output.read_text()
     assert stack.client.me()["role"] == "admin"
 
 
