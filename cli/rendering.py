@@ -14,11 +14,17 @@ COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "runnin
 
 
 def run_table(runs: Sequence[RunView]) -> Table:
-    table = Table("id", "name", "status", "step", "method", "val. top-1", "age", "user", box=None, pad_edge=False)
+    """A row per run; studies and priorities only where there are any."""
+    with_study, with_priority = any(run.study for run in runs), any(run.priority for run in runs)
+    headings = ["id", "name", *(["study"] if with_study else []), "status", *(["priority"] if with_priority else [])]
+    table = Table(*headings, "step", "method", "val. top-1", "age", "user", box=None, pad_edge=False)
     for run in runs:
+        study = [Text(run.study or "")] if with_study else []
+        priority = [str(run.priority)] if with_priority else []
         top1 = number(run.value("validation_top1"), 2)
         age = span((datetime.now(UTC) - run.created_at).total_seconds())
-        table.add_row(run.id, Text(run.name), status_text(run), steps(run), run.method, top1, age, Text(run.user))
+        cells: list[str | Text] = [run.id, Text(run.name), *study, status_text(run), *priority]
+        table.add_row(*cells, steps(run), run.method, top1, age, Text(run.user))
     return table
 
 
@@ -30,6 +36,9 @@ def run_page(run: RunView, link: str) -> Table:
         ("name", Text(run.name)),
         ("status", status_text(run)),
         ("why", why(run)),
+        ("study", Text(run.study) if run.study else None),
+        ("priority", str(run.priority) if run.priority else None),
+        ("copied from", run.copied_from),
         ("model", run.model),
         ("method", run.method),
         ("workers", str(run.workers)),

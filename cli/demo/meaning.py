@@ -12,6 +12,8 @@ ABOUT_EQUAL = 0.05
 """Loss rises that differ by less than this share of the larger are called about equal."""
 MEMORISED = 0.05
 """A training loss below this, a fifth or less of the validation loss, is called overfitting."""
+LOSSES_DIFFER = 1.5
+"""Training losses further apart than this factor are pointed out."""
 VALIDATION_IMAGES = 360
 """A fifth of the digits' 1,797."""
 CAVEAT = (
@@ -28,6 +30,7 @@ def sentences(rows: Sequence[Row]) -> list[str]:
         *_overfitting(_named(rows, BASE)),
         *_flatness(rows),
         *_shares(rows),
+        *_losses_differ(rows),
         *_generalisation(rows),
         CAVEAT,
     ]
@@ -101,6 +104,17 @@ def _shares(rows: Sequence[Row]) -> list[str]:
         reached = f"{share:.0%}" if share > 0 else "none"
         parts.append(f"{row.method} reaches {reached} with {row.passes / full.passes:.0%} of the passes")
     return [f"Of the flattening that {FULL} brings, {'; '.join(parts)}."] if parts else []
+
+
+def _losses_differ(rows: Sequence[Row]) -> list[str]:
+    """Cross-entropy flattens towards zero, so a loss that is much lower makes any rise smaller."""
+    losses = [row.training_loss for row in rows if row.rise is not None and row.training_loss is not None]
+    if len(losses) < 2 or min(losses) <= 0 or max(losses) / min(losses) < LOSSES_DIFFER:
+        return []
+    return [
+        f"The training losses differ {max(losses) / min(losses):.2g} times, and the nearer to zero a loss is, the "
+        "smaller is any rise: read the two columns together."
+    ]
 
 
 def _generalisation(rows: Sequence[Row]) -> list[str]:

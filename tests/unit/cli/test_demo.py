@@ -90,6 +90,13 @@ def test_adamw_that_does_not_overfit_is_not_said_to() -> None:
     assert "does not overfit here" in said(replace(ADAMW, training_loss=0.3, validation_loss=0.4), SAM)
 
 
+def test_training_losses_that_are_far_apart_are_pointed_out() -> None:
+    assert "The training losses differ 10 times" in said(ADAMW, SAM)
+    assert "losses differ" not in said(ADAMW, replace(SAM, training_loss=0.0012))
+    assert "losses differ" not in said(ADAMW, replace(SAM, training_loss=0.0))
+    assert "losses differ" not in said(ADAMW, replace(SAM, rise=None))
+
+
 def test_what_was_not_measured_is_not_spoken_of() -> None:
     told = said(*(Row(method=method) for method in METHODS.values()))
     assert "nothing can be said about flatness" in told
