@@ -1,5 +1,6 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
 import { parseRunListSearch } from "@/features/runs/run-list-search";
+import { parseRunSearch } from "@/features/runs/run-search";
 import { parseSubmitSearch } from "@/features/submit/submit-search";
 import { parsePlainSearch, stringifyPlainSearch } from "./plain-search";
 import { NotFound, PageFailure } from "./routes/failures";
@@ -19,6 +20,7 @@ const runList = createRoute({
 const run = createRoute({
   getParentRoute: () => root,
   path: "/runs/$runId",
+  validateSearch: parseRunSearch,
   component: lazyRouteComponent(() => import("./routes/run-page"), "RunPage"),
 });
 

@@ -49,6 +49,9 @@ export const IconCopy = icon(
 );
 export const IconCheck = icon(<path d="m5 12.5 4.5 4.5L19 7" />);
 export const IconDownload = icon(<path d="M12 4v11M7 10.5l5 5 5-5M5 20h14" />);
+export const IconPencil = icon(
+  <path d="M4.5 19.5 5.6 15 16 4.6a2 2 0 0 1 2.8 0l.6.6a2 2 0 0 1 0 2.8L9 18.4l-4.5 1.1zM14 6.6l3.4 3.4" />,
+);
 export const IconSun = icon(
   <>
     <circle cx="12" cy="12" r="4" />

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { MetricColumns, MetricInfo } from "@/api/types";
 import { isShown, linesOf, restartMarkers, stepRange } from "./assemble";
-import { CHARTED_METRICS, type ChartDefinition } from "./chart-definitions";
+import { CHARTED_METRICS, type ChartDefinition, SIGNALS } from "./chart-definitions";
 
 const chart: ChartDefinition = {
   title: "Loss",
@@ -51,6 +51,14 @@ test("restartMarkers mark where later attempts resumed, from the start included"
   ]);
 });
 
-test("no metric is charted twice", () => {
+test("a metric is asked for once, and every signal says what good looks like", () => {
   expect(new Set(CHARTED_METRICS).size).toBe(CHARTED_METRICS.length);
+  for (const { title, good } of SIGNALS.charts)
+    expect([title, good]).toEqual([title, expect.stringMatching(/^Good is /)]);
+});
+
+test("signals are shown for the methods that have them", () => {
+  const shown = (method: string) =>
+    SIGNALS.charts.filter((signal) => isShown(signal, linesOf(signal, { run_id: "r", series: [] }, []), method)).length;
+  expect(["none", "sam", "layersam", "looksam", "look_layersam"].map(shown)).toEqual([0, 4, 4, 6, 6]);
 });

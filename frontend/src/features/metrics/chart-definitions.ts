@@ -12,6 +12,8 @@ export interface LineDefinition {
 export interface ChartDefinition {
   title: string;
   description: string;
+  /** What good looks like, in one sentence that is always shown. */
+  good?: string;
   lines: readonly LineDefinition[];
   /** Methods that report it; absent: all do. */
   methods?: readonly string[];
@@ -25,10 +27,10 @@ export interface ChartSection {
   charts: readonly ChartDefinition[];
 }
 
-const ASCENDING = ["sam", "looksam"];
-const REUSING = ["looksam"];
+const ASCENDING = ["sam", "looksam", "layersam", "look_layersam"];
+const REUSING = ["looksam", "look_layersam"];
 
-/** The charts of a run's page, in order. To add one, add an entry: metrics are named as in `trainer/contract/metrics.py`. */
+/** A run's charts, in order. To add one, add an entry: metrics are named as in `trainer/contract/metrics.py`. */
 export const SECTIONS: readonly ChartSection[] = [
   {
     title: "Learning",
@@ -50,45 +52,6 @@ export const SECTIONS: readonly ChartSection[] = [
           { metric: "validation_top1", label: "validation", role: "validation", dots: true },
         ],
         bounds: [0, 100],
-      },
-    ],
-  },
-  {
-    title: "Method signals",
-    charts: [
-      {
-        title: "Loss rise L(w+ε) − L(w)",
-        description: "How much the ascent of size rho raises the loss of the batch. Lower means a flatter basin.",
-        lines: [{ metric: "loss_rise", label: "loss rise", role: "signal" }],
-        methods: ASCENDING,
-        zeroLine: true,
-      },
-      {
-        title: "‖g_v‖ / ‖g‖",
-        description: "Size of the part of the ascent gradient orthogonal to g, against g: what the ascent adds.",
-        lines: [{ metric: "orthogonal_ratio", label: "‖g_v‖ / ‖g‖", role: "signal" }],
-        methods: ASCENDING,
-        canBeLogarithmic: true,
-      },
-      {
-        title: "cos(g_v now, g_v before)",
-        description:
-          "Cosine between the directions of two refreshes. Near 0, a stored direction says little by the time it is reused.",
-        lines: [{ metric: "direction_cosine", label: "cosine", role: "signal" }],
-        methods: REUSING,
-        zeroLine: true,
-        bounds: [-1, 1],
-      },
-      {
-        title: "α in use",
-        description:
-          "Strength of the reuse until the next refresh. With alpha auto it is min(1, ‖g_v‖/‖g‖) times c, the running estimate of how much of the direction persists.",
-        lines: [
-          { metric: "alpha", label: "α", role: "signal" },
-          { metric: "persistence", label: "c (persistence)", role: "second" },
-        ],
-        methods: REUSING,
-        zeroLine: true,
       },
     ],
   },
@@ -120,7 +83,73 @@ export const SECTIONS: readonly ChartSection[] = [
   },
 ];
 
-/** Every metric that some chart draws. */
-export const CHARTED_METRICS: readonly string[] = SECTIONS.flatMap(({ charts }) =>
-  charts.flatMap(({ lines }) => lines.map(({ metric }) => metric)),
-);
+/** What a method sees of the loss around the weights: the charts of the tab of that name. */
+export const SIGNALS: ChartSection = {
+  title: "Method signals",
+  charts: [
+    {
+      title: "Loss rise L(w+ε) − L(w)",
+      description: "How much the ascent of size rho raises the loss of the batch: a free measure of sharpness.",
+      good: "Good is small, and falling or flat: a rise that grows while the loss falls says that the basin narrows.",
+      lines: [{ metric: "loss_rise", label: "loss rise", role: "signal" }],
+      methods: ASCENDING,
+      zeroLine: true,
+    },
+    {
+      title: "‖g_v‖ / ‖g‖",
+      description: "Size of the part of the ascent gradient orthogonal to g, against g: what the ascent adds.",
+      good: "Good is well above 0: near 0 the ascent adds nothing that g lacks, and rho may be larger.",
+      lines: [{ metric: "orthogonal_ratio", label: "‖g_v‖ / ‖g‖", role: "signal" }],
+      methods: ASCENDING,
+      canBeLogarithmic: true,
+    },
+    {
+      title: "cos(g_v now, g_v before)",
+      description: "Cosine between the directions of two refreshes.",
+      good: "Good is 0.2 or more: near 0 the stored direction no longer holds when it is reused; lower k or take a larger batch.",
+      lines: [{ metric: "direction_cosine", label: "cosine", role: "signal" }],
+      methods: REUSING,
+      zeroLine: true,
+      bounds: [-1, 1],
+    },
+    {
+      title: "cos(g, g_s)",
+      description: "Cosine between the gradients at the weights and at the perturbed weights.",
+      good: "Good is somewhat below 1: at 1 rho is too small to see anything, near 0 so large that g says nothing of the place.",
+      lines: [{ metric: "gradient_cosine", label: "cosine", role: "signal" }],
+      methods: ASCENDING,
+      zeroLine: true,
+      bounds: [-1, 1],
+    },
+    {
+      title: "α in use, and c",
+      description:
+        "Strength of the reuse until the next refresh. With alpha auto it is min(1, ‖g_v‖/‖g‖) times c, the running estimate of how much of the direction persists.",
+      good: "Good is steady: with alpha auto a c near 0 turns the reuse off, because the direction does not persist.",
+      lines: [
+        { metric: "alpha", label: "α", role: "signal" },
+        { metric: "persistence", label: "c (persistence)", role: "second" },
+      ],
+      methods: REUSING,
+      zeroLine: true,
+    },
+    {
+      title: "‖g‖ and ‖g_s‖",
+      description: "L2 norms over all parameters of the gradients at the weights and at the perturbed weights.",
+      good: "Good is one order of size for both: a ‖g_s‖ many times ‖g‖ says that rho leaves the basin.",
+      lines: [
+        { metric: "grad_norm", label: "‖g‖", role: "training" },
+        { metric: "perturbed_grad_norm", label: "‖g_s‖", role: "signal" },
+      ],
+      methods: ASCENDING,
+      canBeLogarithmic: true,
+    },
+  ],
+};
+
+/** Every metric that some chart draws, each once. */
+export const CHARTED_METRICS: readonly string[] = [
+  ...new Set(
+    [...SECTIONS, SIGNALS].flatMap(({ charts }) => charts.flatMap(({ lines }) => lines.map(({ metric }) => metric))),
+  ),
+];

@@ -90,7 +90,8 @@ function leaves(path: string, schema: JsonSchema, required: boolean): Field[] {
     path,
     input: inputOf(schema),
     description: tidy(schema.description),
-    default: schema.default,
+    // An OpenAPI document leaves out a default of null.
+    default: schema.default ?? (isNullable(schema) ? null : undefined),
     required,
     example: schema.examples?.[0] === undefined ? undefined : exampleText(schema.examples[0]),
   };
@@ -132,6 +133,10 @@ function root(): JsonSchema {
 function resolve(schema: JsonSchema): JsonSchema {
   if (!schema.$ref) return schema;
   return (schemas[schema.$ref.split("/").at(-1) ?? ""] ?? {}) as JsonSchema;
+}
+
+function isNullable(schema: JsonSchema): boolean {
+  return schema.anyOf?.some(({ type }) => type === "null") ?? false;
 }
 
 function isRequired(schema: JsonSchema, name: string): boolean {

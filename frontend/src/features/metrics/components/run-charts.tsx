@@ -4,10 +4,11 @@ import { describeError } from "@/api/client";
 import type { Attempt, MetricColumns } from "@/api/types";
 import { ChartCard } from "@/charts/chart-card";
 import type { Marker } from "@/charts/series";
+import { MathText } from "@/components/math-text";
 import { Failure, Loading } from "@/components/state-messages";
 import { catalogueQuery, metricsQuery } from "../api/metrics";
 import { isShown, linesOf, restartMarkers, stepRange } from "../assemble";
-import { CHARTED_METRICS, type ChartDefinition, SECTIONS } from "../chart-definitions";
+import { CHARTED_METRICS, type ChartDefinition, type ChartSection, SECTIONS } from "../chart-definitions";
 import classes from "./run-charts.module.css";
 
 interface RunChartsProps {
@@ -16,10 +17,12 @@ interface RunChartsProps {
   attempts: readonly Attempt[];
   /** Whether points may still come. */
   live: boolean;
+  /** Absent: all that every method has. */
+  sections?: readonly ChartSection[];
 }
 
-/** All charts of a run, section by section, with one cursor and one zoom. */
-export function RunCharts({ runId, method, attempts, live }: RunChartsProps) {
+/** Charts of a run, section by section, with one cursor and one zoom. */
+export function RunCharts({ runId, method, attempts, live, sections = SECTIONS }: RunChartsProps) {
   const metrics = useQuery(metricsQuery(runId, CHARTED_METRICS));
   const markers = useMemo(() => restartMarkers(attempts), [attempts]);
   if (metrics.isPending) return <Loading label="Loading the metrics" />;
@@ -27,7 +30,7 @@ export function RunCharts({ runId, method, attempts, live }: RunChartsProps) {
   if (metrics.data.series.every(({ steps }) => steps.length === 0)) {
     return <p className={classes.none}>{live ? "Charts appear with the first steps." : "This run has no metrics."}</p>;
   }
-  return SECTIONS.map(({ title, charts }) => (
+  return sections.map(({ title, charts }) => (
     <ChartGrid key={title} title={title} charts={charts} {...{ columns: metrics.data, markers, method, live }} />
   ));
 }
@@ -53,20 +56,26 @@ function ChartGrid({ title, charts, columns, markers, method, live }: ChartGridP
       <h2 className={classes.section}>{title}</h2>
       <div className={classes.grid} data-count={charts.length === 2 ? "two" : "many"}>
         {shown.map(({ chart, lines }) => (
-          <ChartCard
-            key={chart.title}
-            title={chart.title}
-            unit={lines[0]?.unit ?? "1"}
-            description={chart.description}
-            lines={lines}
-            range={range}
-            markers={markers}
-            canBeLogarithmic={chart.canBeLogarithmic}
-            zeroLine={chart.zeroLine}
-            bounds={chart.bounds}
-            height={charts.length === 2 ? 260 : 180}
-            emptyText={live ? "Waiting for the first point." : "This run has no points for it."}
-          />
+          <div key={chart.title} className={classes.cell}>
+            <ChartCard
+              title={chart.title}
+              unit={lines[0]?.unit ?? "1"}
+              description={chart.description}
+              lines={lines}
+              range={range}
+              markers={markers}
+              canBeLogarithmic={chart.canBeLogarithmic}
+              zeroLine={chart.zeroLine}
+              bounds={chart.bounds}
+              height={charts.length === 2 ? 260 : 180}
+              emptyText={live ? "Waiting for the first point." : "This run has no points for it."}
+            />
+            {chart.good && (
+              <p className={classes.good}>
+                <MathText>{chart.good}</MathText>
+              </p>
+            )}
+          </div>
         ))}
       </div>
     </section>

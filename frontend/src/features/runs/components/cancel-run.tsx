@@ -6,13 +6,14 @@ import { meQuery } from "@/api/me";
 import type { Run } from "@/api/types";
 import { Message } from "@/components/message";
 import { useCancelRun } from "../api/runs";
+import { mayChange } from "../may-change";
 
 /** The cancel button, after a question; absent for who may not cancel this run. */
 export function CancelRun({ run }: { run: Run }) {
   const [isAsking, ask] = useDisclosure(false);
   const { data: me } = useQuery(meQuery);
   const cancel = useCancelRun(run.id);
-  if (!me || !(me.may_cancel_all || (me.may_submit && me.name === run.user))) return null;
+  if (!mayChange(me, run)) return null;
 
   const waits = run.status === "queued" || run.status === "paused";
   return (

@@ -1,63 +1,67 @@
-import { Title } from "@mantine/core";
+import { ActionIcon, Button, Title } from "@mantine/core";
+import { useDisclosure } from "@mantine/hooks";
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
+import { meQuery } from "@/api/me";
 import type { Run } from "@/api/types";
-import { IconBack } from "@/components/icons";
-import { useNow } from "@/components/use-now";
-import { formatAgo, formatDuration, formatInstant, secondsBetween } from "@/format/duration";
-import { formatCount, formatValue } from "@/format/number";
-import { isLive, methodDetail, methodLabel } from "../describe-run";
+import { IconBack, IconPencil } from "@/components/icons";
+import { isLive } from "@/run/describe-run";
+import { StatusPill } from "@/run/status-pill";
+import { mayChange } from "../may-change";
 import { CancelRun } from "./cancel-run";
+import { EditRun } from "./edit-run";
+import { RunFacts } from "./run-facts";
 import classes from "./run-header.module.css";
 import { RunProgress } from "./run-progress";
-import { StatusPill } from "./status-pill";
 
-/** Who, what, how far: the top of a run's page. */
+const COMPARE: string = "/compare";
+
+/** Who, what, how far, and what can be done: the top of a run's page. */
 export function RunHeader({ run }: { run: Run }) {
-  const now = useNow(isLive(run));
-  const duration = secondsBetween(run.started_at, run.ended_at, now);
-  const { validation_top1: top1, gradient_evaluations: evaluations } = run.latest;
-  const facts: (readonly [string, string, string?] | undefined | false)[] = [
-    ["Method", methodLabel(run), methodDetail(run)],
-    ["Model", run.model],
-    ["Workers", `${run.workers}${run.gpus_per_worker > 0 ? " GPU" : " CPU"}`],
-    top1 && [
-      "Validation top-1",
-      formatValue(top1.value, "%"),
-      `best ${formatValue(top1.best, "%")} at step ${formatCount(top1.best_step)}`,
-    ],
-    evaluations && ["Gradient evaluations", formatCount(evaluations.value)],
-    duration !== null && ["Duration", formatDuration(Math.floor(duration))],
-    run.attempt !== null && ["Attempt", String(run.attempt)],
-    ["Owner", run.user],
-    ["Submitted", formatAgo(run.created_at, now), formatInstant(run.created_at)],
-  ];
+  const [isEditing, edit] = useDisclosure(false);
+  const { data: me } = useQuery(meQuery);
+  const mayEdit = mayChange(me, run);
   return (
     <header className={classes.header}>
       <Link to="/" className={classes.back}>
         <IconBack size={14} /> Runs
       </Link>
       <div className={classes.titleRow}>
-        <Title order={1} size="h2" className={classes.title}>
-          {run.name}
-        </Title>
-        <StatusPill run={run} size="md" />
-        <span className={classes.id}>{run.id}</span>
-        <div className={classes.actions}>{isLive(run) && <CancelRun run={run} />}</div>
+        <div className={classes.names}>
+          <Title order={1} size="h2" className={classes.title}>
+            {run.name}
+          </Title>
+          {mayEdit && (
+            <ActionIcon variant="subtle" color="gray" aria-label="Edit name, study and priority" onClick={edit.open}>
+              <IconPencil />
+            </ActionIcon>
+          )}
+          <StatusPill run={run} size="md" />
+          <span className={classes.id}>{run.id}</span>
+        </div>
+        <div className={classes.actions}>
+          <Button
+            size="xs"
+            variant="default"
+            renderRoot={(props) => <Link to={COMPARE} search={{ runs: run.id } as never} {...props} />}
+          >
+            Compare with…
+          </Button>
+          {me?.may_submit && (
+            <Button
+              size="xs"
+              variant="default"
+              renderRoot={(props) => <Link to="/submit" search={{ from: run.id }} {...props} />}
+            >
+              Re-run with edits
+            </Button>
+          )}
+          {isLive(run) && <CancelRun run={run} />}
+        </div>
       </div>
-      <dl className={classes.facts}>
-        {facts
-          .filter((fact) => fact !== undefined && fact !== false)
-          .map(([term, value, note]) => (
-            <div key={term}>
-              <dt>{term}</dt>
-              <dd>
-                {value}
-                {note && <span className={classes.note}>{note}</span>}
-              </dd>
-            </div>
-          ))}
-      </dl>
+      <RunFacts run={run} onEditPriority={mayEdit && run.status === "queued" ? edit.open : undefined} />
       <RunProgress run={run} doing={run.attempts.at(-1)?.doing} />
+      {isEditing && <EditRun run={run} onClose={edit.close} />}
     </header>
   );
 }

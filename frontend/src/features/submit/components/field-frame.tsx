@@ -7,15 +7,15 @@ interface FieldFrameProps {
   name: string;
   /** The schema's words; "" for none. */
   description: string;
-  /** Over the whole width of the form. */
-  wide?: boolean;
+  /** Over two columns, or over the whole width of the form. */
+  width?: "two" | "all";
   children: ReactNode;
 }
 
 /** A field's place, with its explanation on demand: all words beside all fields would hide the fields. */
-export function FieldFrame({ name, description, wide = false, children }: FieldFrameProps) {
+export function FieldFrame({ name, description, width, children }: FieldFrameProps) {
   return (
-    <div className={classes.frame} data-wide={wide}>
+    <div className={classes.frame} data-width={width}>
       {children}
       {description !== "" && (
         <Tooltip label={description} multiline maw={360} withArrow events={{ hover: true, focus: true, touch: true }}>

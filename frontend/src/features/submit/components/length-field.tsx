@@ -30,7 +30,7 @@ export function LengthField({ epochs, steps, spec, setFields, problems }: Length
     ]);
   };
   return (
-    <FieldFrame name="Length" description={`${epochs.description} ${steps.description}`}>
+    <FieldFrame name="Length" description={`${epochs.description} ${steps.description}`} width="two">
       <FieldGroup name="Length">
         <SegmentedControl
           aria-label="Unit of the length"

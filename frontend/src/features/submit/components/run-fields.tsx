@@ -22,13 +22,24 @@ export function RunFields({ state, problems }: RunFieldsProps) {
   return (
     <Panel title="Run">
       <div className={classes.grid}>
-        <FieldFrame name="Name" description={submissionDescription("name")} wide>
+        <FieldFrame name="Name" description={submissionDescription("name")} width="two">
           <TextInput
             label="Name"
             placeholder="made of method and model"
             value={draft.name}
             error={errorOf("name")}
             onChange={(event) => setMeta({ name: event.currentTarget.value })}
+            autoComplete="off"
+          />
+        </FieldFrame>
+        <FieldFrame name="Priority" description={submissionDescription("priority")}>
+          <TextInput
+            label="Priority"
+            placeholder="0"
+            inputMode="numeric"
+            value={draft.priority}
+            error={errorOf("priority")}
+            onChange={(event) => setMeta({ priority: event.currentTarget.value })}
             autoComplete="off"
           />
         </FieldFrame>
@@ -41,17 +52,6 @@ export function RunFields({ state, problems }: RunFieldsProps) {
             value={draft.study}
             error={errorOf("study")}
             onChange={(study) => setMeta({ study })}
-          />
-        </FieldFrame>
-        <FieldFrame name="Priority" description={submissionDescription("priority")}>
-          <TextInput
-            label="Priority"
-            placeholder="0"
-            inputMode="numeric"
-            value={draft.priority}
-            error={errorOf("priority")}
-            onChange={(event) => setMeta({ priority: event.currentTarget.value })}
-            autoComplete="off"
           />
         </FieldFrame>
         <FieldFrame name="Project" description={submissionDescription("project")}>

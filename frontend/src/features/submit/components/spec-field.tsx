@@ -25,7 +25,7 @@ export function SpecField(props: SpecFieldProps) {
   const { path, input, description } = props.field;
   const isWide = input.kind === "mapping" || input.kind === "number-or-choice" || path === "model.name";
   return (
-    <FieldFrame name={labelOf(path)} description={description} wide={isWide}>
+    <FieldFrame name={labelOf(path)} description={description} width={isWide ? "all" : undefined}>
       <Control {...props} />
     </FieldFrame>
   );

@@ -4,6 +4,9 @@ import { textOf, typedValue } from "../field-text";
 import type { FieldInput } from "../spec-schema";
 import classes from "./fields.module.css";
 
+/** The description, a unit say, beneath: so that fields of a row stand on one line. */
+const ORDER: ("label" | "input" | "description" | "error")[] = ["label", "input", "description", "error"];
+
 interface TextFieldProps {
   label?: string;
   /** Where no label stands beside it. */
@@ -45,6 +48,7 @@ export function TextField({ input, value, onChange, error, name, ...shown }: Tex
     onChange: (event: { currentTarget: { value: string } }) => change(event.currentTarget.value),
     onBlur: () => setTyped((before) => (refused ? before : null)),
     autoComplete: "off",
+    inputWrapperOrder: ORDER,
     spellCheck: false,
   };
   if (input.kind === "mapping") {

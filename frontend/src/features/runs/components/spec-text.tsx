@@ -1,16 +1,22 @@
 import { useMemo } from "react";
 import { stringify } from "yaml";
-import type { Run } from "@/api/types";
 import { CopyButton } from "@/components/copy-button";
 import { Panel } from "@/components/panel";
-import { inReadingOrder } from "../spec-order";
-import classes from "./run-spec.module.css";
+import classes from "./spec-text.module.css";
 
-/** The spec with its defaults filled in, as YAML that can be submitted again. */
-export function RunSpec({ run }: { run: Run }) {
-  const yaml = useMemo(() => stringify(inReadingOrder(run.spec), { lineWidth: 0 }).trimEnd(), [run.spec]);
+interface SpecTextProps {
+  title: string;
+  /** What it is, in a sentence. */
+  note: string;
+  value: Record<string, unknown>;
+}
+
+/** A document as YAML, to read and to copy. */
+export function SpecText({ title, note, value }: SpecTextProps) {
+  const yaml = useMemo(() => stringify(value, { lineWidth: 0 }).trimEnd(), [value]);
   return (
-    <Panel title="Spec" collapsible tools={<CopyButton text={yaml} label="Copy YAML" />}>
+    <Panel title={title} tools={<CopyButton text={yaml} label="Copy YAML" />}>
+      <p className={classes.note}>{note}</p>
       <pre className={classes.code}>
         {yaml.split("\n").map((line, index) => (
           // biome-ignore lint/suspicious/noArrayIndexKey: the lines of one text never move

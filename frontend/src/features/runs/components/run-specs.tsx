@@ -1,0 +1,28 @@
+import { useMemo } from "react";
+import type { Run } from "@/api/types";
+import { inReadingOrder } from "@/run/spec-order";
+import { SpecChanges } from "./spec-changes";
+import { SpecText } from "./spec-text";
+
+/** The spec as it runs, as it was sent, and in what it differs from its original. */
+export function RunSpecs({ run }: { run: Run }) {
+  const spec = useMemo(() => inReadingOrder(run.spec), [run.spec]);
+  const request = useMemo(() => requestInOrder(run.request), [run.request]);
+  return (
+    <>
+      {run.copied_from !== null && <SpecChanges run={run} from={run.copied_from} />}
+      <SpecText
+        title="Spec"
+        note="As it runs, with every default filled in. It can be submitted again as it stands."
+        value={spec}
+      />
+      <SpecText title="Request" note="As it was sent, before any default." value={request} />
+    </>
+  );
+}
+
+/** The database keeps keys sorted by their length. */
+function requestInOrder({ spec, ...rest }: Record<string, unknown>): Record<string, unknown> {
+  const isMapping = typeof spec === "object" && spec !== null && !Array.isArray(spec);
+  return { ...rest, spec: isMapping ? inReadingOrder(spec as Record<string, unknown>) : spec };
+}
