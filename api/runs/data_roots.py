@@ -62,11 +62,14 @@ def _wrong_on_disk(candidates: Sequence[Path], roots: Sequence[Path]) -> _Wrong 
         if not any(_is_seen(root) for root in roots if candidate.is_relative_to(root)):
             unseen = True
             continue
-        if not os.path.lexists(candidate):
-            continue
+        is_there = False
         try:
+            candidate.lstat()
+            is_there = True
             resolved = Path(os.path.realpath(candidate, strict=True))
         except (FileNotFoundError, NotADirectoryError):
+            if not is_there:
+                continue
             return _Wrong(allowed="is a link to nothing", remedy="Mend the link, or the path")
         except PermissionError:
             return None  # The trainer may be another user.

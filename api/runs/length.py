@@ -26,16 +26,27 @@ def train_images(spec: TrainingSpec) -> int | None:
 
 
 def split_problems(spec: TrainingSpec) -> list[SpecProblem]:
-    """A training set that is asked for and is not there, which the trainer would find out only when it starts."""
+    """A split that cannot be made, which the trainer would find out only when it starts."""
     data = spec.data
-    if not isinstance(data, DigitsData) or data.train_size is None or data.train_size <= digits_left(data):
+    if not isinstance(data, DigitsData):
+        return []
+    every, left = sum(DIGITS_BY_CLASS), digits_left(data)
+    if left in (0, every):
+        return [
+            SpecProblem(
+                path="spec.data.validation_fraction",
+                value=str(data.validation_fraction),
+                allowed=f"leaves no {'validation' if left else 'training'} image of {every}",
+                remedy="Take a value further from 0 and 1",
+            )
+        ]
+    if data.train_size is None or data.train_size <= left:
         return []
     return [
         SpecProblem(
             path="spec.data.train_size",
             value=str(data.train_size),
-            allowed=f"must be <= {digits_left(data)}, which `validation_fraction` {data.validation_fraction:g} leaves"
-            f" of {sum(DIGITS_BY_CLASS)} images",
+            allowed=f"must be <= {left}, which `validation_fraction` {data.validation_fraction:g} leaves of {every}",
             remedy="Lower one of the two",
         )
     ]

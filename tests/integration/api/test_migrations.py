@@ -6,8 +6,11 @@ import threading
 
 from alembic import command
 from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.orm import Session
 
 from api.db.migrate import alembic_config, current_revision, head_revision, migrate
+from api.db.tables import Run
+from api.runs.views import summaries
 from trainer.contract.metrics import CATALOGUE
 
 
@@ -48,3 +51,36 @@ def test_eight_migrations_at_once_give_one_database_at_head(empty_database_url: 
         names = connection.execute(text("SELECT name FROM metric_names ORDER BY id")).scalars().all()
     engine.dispose()
     assert sorted(names) == sorted(metric.name for metric in CATALOGUE)
+
+
+def test_runs_of_the_first_version_are_kept_on_the_way_up_and_down(empty_database_url: str) -> None:
+    engine = create_engine(empty_database_url)
+    try:
+        with engine.connect() as connection:
+            command.upgrade(alembic_config(connection), "0001")
+            connection.execute(text("INSERT INTO users (name, role) VALUES ('max', 'member')"))
+            connection.execute(
+                text(
+                    "INSERT INTO runs (id, user_id, name, request, request_sha256, spec)"
+                    " VALUES ('r1', 1, 'old', '{}', 'x', '{\"model\": {\"name\": \"m\"}}')"
+                )
+            )
+            connection.commit()
+        migrate(engine)
+        with Session(engine) as session:
+            [summary] = summaries(session, [session.get_one(Run, "r1")])
+            assert (summary.priority, summary.study, summary.copied_from, summary.data) == (0, None, None, "digits")
+        with engine.connect() as connection:
+            # The version before this one goes on inserting while this one comes up.
+            connection.execute(
+                text(
+                    "INSERT INTO runs (id, user_id, name, request, request_sha256, spec)"
+                    " VALUES ('r2', 1, 'new', '{}', 'x', '{}')"
+                )
+            )
+            connection.commit()
+            command.downgrade(alembic_config(connection), "0001")
+            connection.commit()
+            assert connection.execute(text("SELECT id FROM runs ORDER BY id")).scalars().all() == ["r1", "r2"]
+    finally:
+        engine.dispose()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from sqlalchemy import text
 
 from tests.integration.api.stack import Api
 
@@ -142,6 +143,38 @@ class TestLog:
         assert answer["lines"][-1].startswith("000002999 ")
         assert 200 < len(answer["lines"]) < 300
         assert all(len(line) == 1010 for line in answer["lines"])
+
+    def test_it_is_followed_by_bytes_line_by_line(self, api: Api, run_id: str, folder: Path) -> None:
+        path = f"/runs/{run_id}/attempts/1/log"
+        log = folder / "rank-0.log"
+        log.write_text("one\ntwo\nthr")
+        first = api.get(path).json()
+        assert (first["lines"], first["end"], first["source"]) == (["one", "two"], 8, "rank-0")
+        assert api.get(path, after=first["end"]).json()["lines"] == []
+        with log.open("a") as more:
+            more.write("ee\nfour\nfive\nsix")
+        second = api.get(path, after=8, lines=2, source="rank-0").json()
+        assert (second["lines"], second["truncated"]) == (["three", "four"], True)
+        third = api.get(path, after=second["end"]).json()
+        assert (third["lines"], third["truncated"]) == (["five"], False)
+        with api.engine.begin() as connection:
+            connection.execute(text("UPDATE attempts SET ended_at = now() WHERE run_id = :run"), {"run": run_id})
+        last = api.get(path, after=third["end"]).json()
+        assert (last["lines"], last["end"]) == (["six"], log.stat().st_size)
+        assert api.get(path, after=10**9).json()["end"] == log.stat().st_size
+        assert api.get(path, after=-1).status_code == 422
+
+    def test_following_a_long_log_gives_every_line_once(self, api: Api, run_id: str, folder: Path) -> None:
+        path = f"/runs/{run_id}/attempts/1/log"
+        lines = [f"{i:06d} {'ü' * (i % 300)}" for i in range(3000)]
+        (folder / "rank-0.log").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        seen: list[str] = []
+        after, more = 0, True
+        while more:
+            part = api.get(path, after=after, lines=700).json()
+            seen += part["lines"]
+            after, more = part["end"], part["truncated"]
+        assert seen == lines
 
     def test_a_link_leads_nowhere(self, api: Api, run_id: str, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "secret").write_text("secret\n")
