@@ -128,7 +128,7 @@ class _Bars:
         name.truncate(min(longest, self._console.width // 3), overflow="ellipsis")
         room = self._console.width - min(longest, self._console.width // 3) - self._bar_width - len("100/100") - 4
         said = Text(note(run), style="dim")
-        if run.status != "running":
+        if run.status != "running" or run.silent or not said:
             said = Text.assemble(status_text(run), "  " if said else "", said)
         said.truncate(max(0, room - max(0, len(steps(run)) - len("100/100"))), overflow="ellipsis")
         fields: dict[str, Any] = {"name": name.markup, "steps": steps(run), "said": said.markup}
