@@ -83,7 +83,8 @@ class _Reader:
         report: dict[str, Any] | None = None
         columns = TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         assert self._checking.stdout is not None
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("images", total=None)
             for line in self._checking.stdout:
                 message = json.loads(line)

@@ -39,13 +39,7 @@ def _folder(folder: dict[str, Any]) -> Table:
         ("images", f"{folder['images']:,}{looked_at}, {_bytes(folder['bytes'])}"),
     ]
     if spread is not None:
-        rows.append(
-            (
-                "per class",
-                f"{spread['least']:,} ({spread['least_class']}) to {spread['most']:,} ({spread['most_class']}), "
-                f"median {spread['median']:,g}; the largest has {spread['imbalance']:g} times the smallest",
-            )
-        )
+        rows.append(("per class", _spread(spread)))
     if sizes is not None:
         common = ", ".join(f"{width} x {height} ({count:,})" for width, height, count in sizes["common"])
         more = f" and {sizes['kinds'] - len(sizes['common'])} more" if sizes["kinds"] > len(sizes["common"]) else ""
@@ -58,6 +52,13 @@ def _folder(folder: dict[str, Any]) -> Table:
         if value:
             table.add_row(Text(name, style="dim"), Text(value))
     return table
+
+
+def _spread(spread: dict[str, Any]) -> str:
+    if spread["least"] == spread["most"]:
+        return f"{spread['least']:,} each"
+    least, most = (f"{spread[end]:,} ({spread[f'{end}_class']})" for end in ("least", "most"))
+    return f"{least} to {most}, median {spread['median']:,g}; {spread['imbalance']:g} to 1"
 
 
 def _findings(folder: dict[str, Any]) -> list[Text]:

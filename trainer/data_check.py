@@ -44,7 +44,7 @@ class _Check:
         def complain(problem: Problem, path: str, sentence: str) -> None:
             remarks.append(Remark(problem.value, path, sentence))
 
-        path = DataRoots(None).find(name, written)
+        path = DataRoots(None).find("", written)
         # Links are measured by the roots only where the folder lies in one: elsewhere it is still to be moved.
         roots = self.roots if self.roots.folders is not None and self.roots.holds(path) else DataRoots(None)
         files = scan(path, written, roots, complain=complain)

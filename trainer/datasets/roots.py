@@ -27,7 +27,7 @@ class DataRoots:
     folders: Sequence[str] | None
 
     def find(self, field: str, written: str) -> str:
-        """The absolute path of the folder that `field` of the spec names, links not resolved.
+        """The absolute path of the folder that `field` of the spec (or "") names, links not resolved.
 
         Raises TrainerError(data_unreadable) where there is none, or where it is outside the roots once they are.
         """
@@ -35,7 +35,8 @@ class DataRoots:
         if not os.path.isdir(path):
             what = "is a file" if os.path.isfile(path) else "is not there"
             at = "" if path == written else f" ({shown(path)})"
-            raise unreadable(f"{field} {shown(written)}{at} {what}: name a folder that holds one folder per class.")
+            named = f"{field} {shown(written)}".lstrip()
+            raise unreadable(f"{named}{at} {what}: name a folder that holds one folder per class.")
         if not self.holds(path):
             raise unreadable(
                 f"{field} {shown(written)} leads to {shown(os.path.realpath(path))}, outside {self.named}: move the "
