@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer.contract.spec import TrainingSpec
 from trainer.listener import Outcome, Silence
@@ -175,6 +176,24 @@ class Objective:
 
     def weight_vector(self) -> Tensor:
         return flat(self.weights).detach().clone()
+
+
+class NoReading(TorchDispatchMode):
+    """Raises where a tensor's value is brought to the host, which on a GPU waits for the device."""
+
+    def __init__(self, allowed: Sequence[Tensor] = ()) -> None:
+        super().__init__()
+        self._allowed = {id(tensor) for tensor in allowed}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default):
+            assert id(args[0]) in self._allowed, "the host waits for the device here"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def no_reading() -> type[NoReading]:
+    return NoReading
 
 
 def flat(tensors: Sequence[Tensor]) -> Tensor:

@@ -90,6 +90,19 @@ def test_weights_and_moments_stay_from_the_first_bad_step_on(random_quadratic, v
     assert all(torch.equal(a, b) for a, b in zip(now, kept or [torch.zeros_like(a) for a in now], strict=True))
 
 
+def test_a_step_waits_for_the_device_nowhere(no_reading):
+    weights = small_weights()
+    guarded = GuardedOptimizer(LAMB(name="lamb", lr=0.1, max_grad_norm=1.0), weights)
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    guarded.step(torch.tensor(True))
+    counters = [group["step"] for group in guarded.base.param_groups]  # timm keeps these on the host
+    assert all(counter.device.type == "cpu" for counter in counters)
+    with no_reading(allowed=counters):
+        guarded.step(torch.tensor(True))
+        guarded.step(torch.tensor(False))
+
+
 def test_weights_without_a_gradient_are_passed_over():
     weights = small_weights()
     guarded = GuardedOptimizer(LAMB(name="lamb", lr=0.1), weights)

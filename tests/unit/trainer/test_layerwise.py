@@ -139,6 +139,18 @@ class TestZeros:
             assert torch.equal(problem.gradient_vector(), torch.zeros(9, dtype=dtype))
 
 
+@pytest.mark.parametrize("alpha", [0.5, "auto", "fresh_ratio"])
+@pytest.mark.parametrize("rule", RULES)
+def test_no_step_waits_for_the_device(objective, no_reading, rule, alpha):
+    problem = objective([torch.ones(2, 3), torch.zeros(3)], lambda w: (w[0].sin() + w[1]).square().sum())
+    step = problem.step_of(LookLayerSAM(name="look_layersam", rho=RHO, layerwise=rule, k=2, alpha=alpha))
+    with no_reading():
+        for t in range(4):
+            step(t, problem.evaluate)
+    with no_reading(), pytest.raises(AssertionError, match="waits for the device"):
+        problem.weights[0].sum().item()
+
+
 class TestFreshRatio:
     def test_a_fresh_direction_gives_back_the_perturbed_gradient_without_its_part_along_g(self, random_quadratic):
         """d = g + g_v: what GSAM descends along with alpha 1. At the refresh's own weights, so that g is the same."""
