@@ -68,7 +68,7 @@ def launch_waiting(connections: Connections, ray: RayJobs, nodes: Sequence[Node]
     if isinstance(nodes, RayUnreachable):
         log.warning("nothing_launched", error=str(nodes))
         with connections.transaction() as session:
-            _tell_wait_reasons(session, dict.fromkeys(_queue(session), "Ray cannot be reached"))
+            _tell_wait_reasons(session, dict.fromkeys(_queue(session, LONGEST_QUEUE), "Ray cannot be reached"))
         return []
     with connections.transaction() as session:
         launched = _admit(session, nodes)
@@ -127,10 +127,10 @@ def stack_mark(settings: Settings) -> str:
 
 def _somebody_waits(connections: Connections) -> bool:
     with connections.transaction() as session:
-        return bool(_queue(session, limit=1))
+        return bool(_queue(session, 1))
 
 
-def _queue(session: Session, limit: int = LONGEST_QUEUE) -> list[str]:
+def _queue(session: Session, limit: int) -> list[str]:
     """Ids of the runs that wait and are not backing off, the first to start first."""
     return list(
         session.scalars(
@@ -147,7 +147,7 @@ def _admit(session: Session, nodes: Sequence[Node]) -> list[Launched]:
     key = int.from_bytes(hashlib.sha256(ADMISSION_LOCK.encode()).digest()[:8], signed=True)
     session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
     record_nodes(session, nodes)
-    runs = {run_id: session.get_one(Run, run_id) for run_id in _queue(session)}
+    runs = {run_id: session.get_one(Run, run_id) for run_id in _queue(session, LONGEST_QUEUE)}
     queue = [_queued(run) for run in runs.values()]
     decisions = admit(queue, _held(session), known_nodes(session))
     launched: list[Launched] = []

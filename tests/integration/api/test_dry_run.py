@@ -1,4 +1,4 @@
-"""POST /runs?dry_run=true checks and predicts like a submission and leaves nothing behind; folders must lie in the roots."""
+"""POST /runs?dry_run=true checks and predicts like a submission, and stores nothing; folders lie in the roots."""
 
 from __future__ import annotations
 

@@ -16,11 +16,12 @@ from sqlalchemy import func, select, text, update
 
 from api.db.tables import Attempt, Event, Run, User
 from api.runs.access import Caller
+from api.runs.bodies import EXAMPLE_SPEC, RunEdit, Submission
 from api.runs.cancel import cancel
 from api.runs.claims import Refusal, claim
 from api.runs.credentials import launch_code
+from api.runs.edit import edit
 from api.runs.intake import take_in
-from api.runs.bodies import EXAMPLE_SPEC, Submission
 from api.runs.storage import ensure_proof
 from api.runs.submit import submit
 from api.settings import Settings
@@ -75,16 +76,21 @@ class Stage:
         self._trainer.write_text(script)
         self._trainer.chmod(0o755)
 
-    def submit(self, *, workers: int = 1, gpus_per_worker: int = 0) -> str:
+    def submit(self, *, workers: int = 1, gpus_per_worker: int = 0, priority: int = 0) -> str:
         spec = {**EXAMPLE_SPEC, "resources": {"workers": workers, "gpus_per_worker": gpus_per_worker}}
         spec["global_batch_size"] = 64 * workers
         with self.connections.transaction() as session:
-            run, _ = submit(session, self._caller, Submission.model_validate({"spec": spec}), request={"spec": spec})
+            submission = Submission.model_validate({"spec": spec, "priority": priority})
+            run, _ = submit(session, self._caller, submission, request={"spec": spec})
         return run.id
 
     def cancel(self, run_id: str) -> None:
         with self.connections.transaction() as session:
             cancel(session, self._caller, session.get_one(Run, run_id, with_for_update=True))
+
+    def set_priority(self, run_id: str, priority: int) -> None:
+        with self.connections.transaction() as session:
+            edit(session, self._caller, session.get_one(Run, run_id, with_for_update=True), RunEdit(priority=priority))
 
     def claim(self, run_id: str) -> None:
         """As the first process of the newest attempt."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import pytest
+from sqlalchemy import func
+
 from api.runs.status import RunStatus
 from tests.integration.services import free_port
 from tests.integration.worker.stage import Stage
@@ -41,6 +44,34 @@ class TestLaunch:
         assert stage.run(large).status == stage.run(small).status == RunStatus.queued
         assert stage.run(large).wait_reason == "needs 2 CPU slots, 1 free on host-a"
         assert stage.run(small).wait_reason == "behind 1 earlier run"
+
+    def test_a_higher_priority_starts_first_and_a_change_of_it_counts_at_the_next_launch(self, stage: Stage) -> None:
+        running = stage.submit(workers=2)
+        launch(stage.connections)
+        first, urgent, second = stage.submit(), stage.submit(workers=2, priority=1), stage.submit()
+        launch(stage.connections)
+        assert stage.run(running).status == RunStatus.launching
+        assert stage.run(urgent).wait_reason == "needs 2 CPU slots, 0 free"
+        assert stage.run(first).wait_reason == "behind 1 run of higher priority"
+        assert stage.run(second).wait_reason == "behind 2 earlier runs, 1 of them of higher priority"
+        stage.set_priority(second, 2)
+        stage.set_attempt(running, slots_released_at=func.now())
+        launch(stage.connections)
+        assert [stage.run(run_id).status for run_id in (second, urgent, first)] == [
+            RunStatus.launching, RunStatus.queued, RunStatus.queued,
+        ]  # fmt: skip
+        assert stage.run(urgent).wait_reason == "needs 2 CPU slots, 1 free on host-a"
+
+    def test_those_behind_the_longest_queue_have_a_reason_too(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("worker.launch.LONGEST_QUEUE", 2)
+        runs = [stage.submit(workers=2) for _ in range(4)]
+        launch(stage.connections)
+        launch(stage.connections)
+        assert [stage.run(run_id).wait_reason for run_id in runs] == [
+            None, "needs 2 CPU slots, 0 free", "behind 1 earlier run", "behind at least 2 earlier runs",
+        ]  # fmt: skip
 
     def test_what_can_never_fit_fails_with_its_reason(self, stage: Stage) -> None:
         run_id = stage.submit(workers=3)

@@ -11,8 +11,8 @@ HOST_A = KnownNode(node_id="a", host="host-a", slots=Slots(cpus=8, gpus=2))
 HOST_B = KnownNode(node_id="b", host="host-b", slots=Slots(cpus=4, gpus=4))
 
 
-def run(run_id: str, workers: int = 1, gpus: int = 0) -> Queued:
-    return Queued(run_id=run_id, workers=workers, gpus_per_worker=gpus)
+def run(run_id: str, workers: int = 1, gpus: int = 0, priority: int = 0) -> Queued:
+    return Queued(run_id=run_id, workers=workers, gpus_per_worker=gpus, priority=priority)
 
 
 class TestAdmit:
@@ -47,6 +47,28 @@ class TestAdmit:
             Wait(run_id="large", reason="needs 5 CPU slots, 4 free on host-b"),
             Wait(run_id="small", reason="behind 1 earlier run"),
             Wait(run_id="gpu", reason="behind 2 earlier runs"),
+        ]
+
+    def test_the_wait_reason_says_how_many_ahead_have_a_higher_priority(self) -> None:
+        held = [Held(placement={"a": 8}, gpus_per_worker=0)]
+        queue = [
+            run("large", 5, priority=2),
+            run("second", priority=2),
+            run("third", priority=1),
+            run("last", priority=1),
+        ]
+        assert [decision.reason for decision in admit(queue, held, [HOST_A, HOST_B]) if isinstance(decision, Wait)] == [
+            "needs 5 CPU slots, 4 free on host-b",
+            "behind 1 earlier run",
+            "behind 2 runs of higher priority",
+            "behind 3 earlier runs, 2 of them of higher priority",
+        ]
+
+    def test_runs_that_start_are_not_counted_as_ahead(self) -> None:
+        queue = [run("starts", 4, priority=9), run("waits", 9), run("behind")]
+        assert admit(queue, [], [HOST_A, HOST_B])[1:] == [
+            Wait(run_id="waits", reason="needs 9 CPU slots, 8 free on host-a"),
+            Wait(run_id="behind", reason="behind 1 earlier run"),
         ]
 
     def test_what_can_never_fit_is_told_and_holds_nobody_back(self) -> None:
