@@ -50,7 +50,7 @@ def demo(*, as_json: bool = False) -> None:
         watch(client, runs, console, on_change=clock.saw)
         ended = [client.run(run.id) for run in runs]
         rows = [row_of(title, run) for title, run in zip(METHODS.values(), ended, strict=True)]
-        console.print(table(rows, ended))
+        console.print(table(rows, ended), "")
         failed = reasons(ended)
         for reason in failed:
             console.print(reason, markup=False, soft_wrap=True)
