@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
 
+from benchmarks.demo_regime.__main__ import REGIME
 from cli.demo.meaning import CAVEAT, sentences
 from cli.demo.own_stack import runs_at_once
 from cli.demo.results import Row, reasons, row_of, table
@@ -31,6 +33,15 @@ def test_the_specs_differ_in_their_method_only_and_are_the_regime_that_was_asked
     spec = specs[0]
     assert spec.data.model_dump()["train_size"] == spec.global_batch_size == 256
     assert (spec.resources.workers, spec.evaluation.sharpness_radius) == (WORKERS, 0.05)
+
+
+def test_rho_was_chosen_in_the_regime_of_the_specs() -> None:
+    aside = {"method", "seed", "resources", "checkpoint", "logging"}
+    [demo, sweep] = [
+        check(spec).model_dump(exclude=aside) for spec in (read_spec(str(SPECS / "adamw.yaml")), copy.deepcopy(REGIME))
+    ]
+    assert demo["evaluation"].pop("every_epochs") < sweep["evaluation"].pop("every_epochs")
+    assert demo == sweep
 
 
 @pytest.mark.parametrize(("gib", "at_once"), [(64, 4), (8, 4), (7.9, 2), (4, 2), (3.9, 1), (0.5, 1)])
