@@ -1,6 +1,8 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
+import { parseCompareSearch } from "@/features/compare/compare-search";
 import { parseRunListSearch } from "@/features/runs/run-list-search";
 import { parseRunSearch } from "@/features/runs/run-search";
+import { parseStudiesSearch } from "@/features/studies/studies-search";
 import { parseSubmitSearch } from "@/features/submit/submit-search";
 import { parsePlainSearch, stringifyPlainSearch } from "./plain-search";
 import { NotFound, PageFailure } from "./routes/failures";
@@ -32,8 +34,22 @@ const submit = createRoute({
   component: lazyRouteComponent(() => import("./routes/submit-page"), "SubmitPage"),
 });
 
+const compare = createRoute({
+  getParentRoute: () => root,
+  path: "/compare",
+  validateSearch: parseCompareSearch,
+  component: lazyRouteComponent(() => import("./routes/compare-page"), "ComparePage"),
+});
+
+const studies = createRoute({
+  getParentRoute: () => root,
+  path: "/studies",
+  validateSearch: parseStudiesSearch,
+  component: lazyRouteComponent(() => import("./routes/studies-page"), "StudiesPage"),
+});
+
 export const router = createRouter({
-  routeTree: root.addChildren([runList, run, submit]),
+  routeTree: root.addChildren([runList, run, submit, compare, studies]),
   parseSearch: parsePlainSearch,
   stringifySearch: stringifyPlainSearch,
   defaultErrorComponent: PageFailure,

@@ -4,6 +4,7 @@ import { UserMenu } from "@/features/session/components/user-menu";
 import { ConnectionBanner } from "@/live/connection-banner";
 import { ColorSchemeMenu } from "./color-scheme-menu";
 import classes from "./shell.module.css";
+import { Shortcuts } from "./shortcuts";
 
 /** The frame of every page: header, banner, content. */
 export function Shell() {
@@ -22,6 +23,12 @@ export function Shell() {
             <Link to="/" activeOptions={{ exact: true, includeSearch: false }} activeProps={{ "aria-current": "page" }}>
               Runs
             </Link>
+            <Link to="/studies" activeOptions={{ includeSearch: false }} activeProps={{ "aria-current": "page" }}>
+              Studies
+            </Link>
+            <Link to="/compare" activeOptions={{ includeSearch: false }} activeProps={{ "aria-current": "page" }}>
+              Compare
+            </Link>
             <Link to="/submit" activeProps={{ "aria-current": "page" }}>
               New run
             </Link>
@@ -33,6 +40,7 @@ export function Shell() {
         </div>
       </header>
       <ConnectionBanner />
+      <Shortcuts />
       <main id="content" className={classes.content} tabIndex={-1}>
         <Outlet />
       </main>

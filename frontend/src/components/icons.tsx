@@ -80,6 +80,23 @@ export const IconClock = icon(
     <path d="M12 7v5l3.2 2" />
   </>,
 );
+export const IconSearch = icon(
+  <>
+    <circle cx="10.5" cy="10.5" r="6.5" />
+    <path d="m20 20-4.7-4.7" />
+  </>,
+);
+export const IconClose = icon(<path d="M6 6l12 12M18 6 6 18" />);
+export const IconEye = icon(
+  <>
+    <path d="M2.5 12S6 5.5 12 5.5 21.5 12 21.5 12 18 18.5 12 18.5 2.5 12 2.5 12z" />
+    <circle cx="12" cy="12" r="3" />
+  </>,
+);
+export const IconEyeOff = icon(
+  <path d="M4 4l16 16M9.5 5.9A9.6 9.6 0 0 1 12 5.5c6 0 9.5 6.5 9.5 6.5a17 17 0 0 1-2.7 3.4M6 7.3A16 16 0 0 0 2.5 12S6 18.5 12 18.5a9 9 0 0 0 4.3-1.1" />,
+);
+export const IconMore = icon(<path d="M5 12h.01M12 12h.01M19 12h.01" strokeWidth="3" />);
 
 /** The mark: a ball at rest in a wide, flat basin. */
 export function BasinMark({ size = 28 }: { size?: number }) {

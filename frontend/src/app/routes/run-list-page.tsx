@@ -1,7 +1,8 @@
 import { Title } from "@mantine/core";
 import { getRouteApi } from "@tanstack/react-router";
+import { RunFilterBar } from "@/features/runs/components/run-filter-bar";
 import { RunList } from "@/features/runs/components/run-list";
-import { StatusFilterBar } from "@/features/runs/components/status-filter-bar";
+
 import { useTopic } from "@/live/live-provider";
 import classes from "./pages.module.css";
 import { usePageTitle } from "./use-page-title";
@@ -12,7 +13,7 @@ const route = getRouteApi("/");
 export function RunListPage() {
   useTopic("runs");
   usePageTitle("Runs");
-  const { status } = route.useSearch();
+  const search = route.useSearch();
   const navigate = route.useNavigate();
   return (
     <>
@@ -20,9 +21,9 @@ export function RunListPage() {
         <Title order={1} size="h2">
           Runs
         </Title>
-        <StatusFilterBar value={status} onChange={(chosen) => navigate({ search: { status: chosen } })} />
+        <RunFilterBar search={search} onChange={(change) => navigate({ search: { ...search, ...change } })} />
       </div>
-      <RunList filter={status} />
+      <RunList search={search} />
     </>
   );
 }

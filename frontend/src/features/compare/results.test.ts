@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { Run } from "@/api/types";
 import { bestMarks, deltaTo, nextSort, sortedRuns } from "./results";
 
 describe("bestMarks", () => {
@@ -26,7 +27,7 @@ test("deltaTo says by how much and whether that is good", () => {
 describe("sortedRuns", () => {
   const run = (name: string, value: number | null) => ({
     name,
-    latest: value === null ? {} : { sharpness: { step: 1, value, best: value, best_step: 1 } },
+    latest: (value === null ? {} : { sharpness: { step: 1, value, best: value, best_step: 1 } }) as Run["latest"],
   });
   const runs = [run("b", 2), run("none", null), run("a", 1), run("c", 2)];
   const names = (sort?: string) => sortedRuns(runs, sort).map(({ name }) => name);

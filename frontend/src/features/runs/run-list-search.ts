@@ -1,3 +1,4 @@
+import type { RunFilter } from "@/api/run-filter";
 import type { RunStatus } from "@/api/types";
 
 /** The list's filters, as the address names them: `/?status=active`. */
@@ -12,15 +13,31 @@ export type StatusFilter = keyof typeof STATUS_FILTERS;
 
 export interface RunListSearch {
   status?: StatusFilter;
+  /** Exactly this study. */
+  study?: string;
+  /** Part of a name or an id. */
+  q?: string;
 }
+
+const MAX_LENGTH = 128;
 
 /** Reads the address; what it does not know is dropped, so that an old link still shows a list. */
 export function parseRunListSearch(search: Record<string, unknown>): RunListSearch {
   const { status } = search;
-  return typeof status === "string" && Object.hasOwn(STATUS_FILTERS, status) ? { status: status as StatusFilter } : {};
+  const study = textOf(search.study);
+  const q = textOf(search.q);
+  return {
+    ...(typeof status === "string" && Object.hasOwn(STATUS_FILTERS, status) && { status: status as StatusFilter }),
+    ...(study !== undefined && { study }),
+    ...(q !== undefined && { q }),
+  };
 }
 
-/** The statuses to ask the API for; none for all runs. */
-export function statusesOf(filter: StatusFilter | undefined): readonly RunStatus[] {
-  return filter ? STATUS_FILTERS[filter] : [];
+/** What to ask the API for. */
+export function filterOf({ status, study, q }: RunListSearch): RunFilter {
+  return { statuses: status ? STATUS_FILTERS[status] : [], study, q };
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === "string" && value.trim() !== "" ? value.trim().slice(0, MAX_LENGTH) : undefined;
 }

@@ -2,7 +2,7 @@ import { Anchor, Code, Text } from "@mantine/core";
 import { Link } from "@tanstack/react-router";
 import { CopyButton } from "@/components/copy-button";
 import { Empty } from "@/components/state-messages";
-import type { StatusFilter } from "../run-list-search";
+import type { RunListSearch } from "../run-list-search";
 import classes from "./run-list-empty.module.css";
 
 const EXAMPLE = `basin run submit - <<'EOF'
@@ -17,10 +17,12 @@ resources: {workers: 2}
 EOF`;
 
 /** In place of the list: how to get a first run, or how to leave a filter that matches none. */
-export function RunListEmpty({ filter }: { filter: StatusFilter | undefined }) {
-  if (filter) {
+export function RunListEmpty({ search }: { search: RunListSearch }) {
+  const { status, study, q } = search;
+  if (status !== undefined || study !== undefined || q !== undefined) {
+    const what = [status && `${status} `, "runs", q && ` like “${q}”`, study && ` in the study “${study}”`];
     return (
-      <Empty title={`No ${filter} runs`}>
+      <Empty title={`No ${what.filter(Boolean).join("")}`}>
         <Anchor component={Link} to="/">
           Show all runs
         </Anchor>
@@ -39,7 +41,7 @@ export function RunListEmpty({ filter }: { filter: StatusFilter | undefined }) {
         </div>
       </div>
       <Text c="dimmed" size="sm">
-        Or let <Code>make demo</Code> submit three runs to compare.
+        Or let <Code>make demo</Code> submit four runs to compare.
       </Text>
     </Empty>
   );
