@@ -1,5 +1,5 @@
-import { stringify } from "yaml";
 import { inReadingOrder } from "@/run/spec-order";
+import { specYaml } from "@/run/spec-yaml";
 import type { Spec } from "./spec-document";
 import { TEMPLATE } from "./template";
 
@@ -30,7 +30,7 @@ export function newOrigin(study = ""): Origin {
 /** An edited copy of a run, from its request as it was sent. The name is left off: the copy shall have its own. */
 export function originOf(runId: string, request: Record<string, unknown>, study?: string): Origin {
   const { spec, project, visibility, priority } = request;
-  const text = stringify(inReadingOrder(isSpec(spec) ? spec : {}), { lineWidth: 0, flowCollectionPadding: false });
+  const text = specYaml(inReadingOrder(isSpec(spec) ? spec : {}));
   const draft: Draft = {
     text,
     name: "",

@@ -41,7 +41,7 @@ export function RunFacts({ run, onEditPriority }: RunFactsProps) {
       {run.attempt !== null && run.attempt > 1 && <Fact term="Attempt">{run.attempt}</Fact>}
       {run.study !== null && (
         <Fact term="Study">
-          <Link to={"/compare" as string} search={{ study: run.study } as never} className={classes.link}>
+          <Link to="/compare" search={{ study: run.study }} className={classes.link}>
             {run.study}
           </Link>
         </Fact>

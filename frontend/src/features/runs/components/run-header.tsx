@@ -14,8 +14,6 @@ import { RunFacts } from "./run-facts";
 import classes from "./run-header.module.css";
 import { RunProgress } from "./run-progress";
 
-const COMPARE: string = "/compare";
-
 /** Who, what, how far, and what can be done: the top of a run's page. */
 export function RunHeader({ run }: { run: Run }) {
   const [isEditing, edit] = useDisclosure(false);
@@ -43,7 +41,7 @@ export function RunHeader({ run }: { run: Run }) {
           <Button
             size="xs"
             variant="default"
-            renderRoot={(props) => <Link to={COMPARE} search={{ runs: run.id } as never} {...props} />}
+            renderRoot={(props) => <Link to="/compare" search={{ runs: run.id }} {...props} />}
           >
             Compare with…
           </Button>

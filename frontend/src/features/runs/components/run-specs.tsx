@@ -3,6 +3,7 @@ import type { Run } from "@/api/types";
 import { inReadingOrder } from "@/run/spec-order";
 import { SpecChanges } from "./spec-changes";
 import { SpecText } from "./spec-text";
+import classes from "./spec-text.module.css";
 
 /** The spec as it runs, as it was sent, and in what it differs from its original. */
 export function RunSpecs({ run }: { run: Run }) {
@@ -11,12 +12,14 @@ export function RunSpecs({ run }: { run: Run }) {
   return (
     <>
       {run.copied_from !== null && <SpecChanges run={run} from={run.copied_from} />}
-      <SpecText
-        title="Spec"
-        note="As it runs, with every default filled in. It can be submitted again as it stands."
-        value={spec}
-      />
-      <SpecText title="Request" note="As it was sent, before any default." value={request} />
+      <div className={classes.beside}>
+        <SpecText
+          title="Spec"
+          note="As it runs, with every default filled in. It can be submitted again as it stands."
+          value={spec}
+        />
+        <SpecText title="Request" note="As it was sent, before any default." value={request} />
+      </div>
     </>
   );
 }

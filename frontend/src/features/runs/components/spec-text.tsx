@@ -1,7 +1,7 @@
 import { useMemo } from "react";
-import { stringify } from "yaml";
 import { CopyButton } from "@/components/copy-button";
 import { Panel } from "@/components/panel";
+import { specYaml } from "@/run/spec-yaml";
 import classes from "./spec-text.module.css";
 
 interface SpecTextProps {
@@ -13,7 +13,7 @@ interface SpecTextProps {
 
 /** A document as YAML, to read and to copy. */
 export function SpecText({ title, note, value }: SpecTextProps) {
-  const yaml = useMemo(() => stringify(value, { lineWidth: 0 }).trimEnd(), [value]);
+  const yaml = useMemo(() => specYaml(value).trimEnd(), [value]);
   return (
     <Panel title={title} tools={<CopyButton text={yaml} label="Copy YAML" />}>
       <p className={classes.note}>{note}</p>
