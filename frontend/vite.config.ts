@@ -17,6 +17,8 @@ export default defineConfig({
     target: ["chrome123", "firefox120", "safari17.5"],
     // Fonts inlined as data: URIs would be refused by the Content-Security-Policy.
     assetsInlineLimit: 0,
+    // One sheet for all pages: a page's own that fails to load while the server is away would never be asked for again.
+    cssCodeSplit: false,
     chunkSizeWarningLimit: 700,
     // Mantine, React and the router are one vendor file that stays cached when only our code changes. What only some
     // pages need (charts, YAML, the editor) comes with those.

@@ -1,9 +1,11 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
+import { Loading } from "@/components/state-messages";
 import { parseCompareSearch } from "@/features/compare/compare-search";
 import { parseRunListSearch } from "@/features/runs/run-list-search";
 import { parseRunSearch } from "@/features/runs/run-search";
 import { parseStudiesSearch } from "@/features/studies/studies-search";
 import { parseSubmitSearch } from "@/features/submit/submit-search";
+import { patiently } from "@/live/patiently";
 import { parsePlainSearch, stringifyPlainSearch } from "./plain-search";
 import { NotFound, PageFailure } from "./routes/failures";
 import { RunListPage } from "./routes/run-list-page";
@@ -23,7 +25,10 @@ const run = createRoute({
   getParentRoute: () => root,
   path: "/runs/$runId",
   validateSearch: parseRunSearch,
-  component: lazyRouteComponent(() => import("./routes/run-page"), "RunPage"),
+  component: lazyRouteComponent(
+    patiently(() => import("./routes/run-page")),
+    "RunPage",
+  ),
 });
 
 // The submit page brings YAML and, in a file of its own, the editor.
@@ -31,21 +36,30 @@ const submit = createRoute({
   getParentRoute: () => root,
   path: "/submit",
   validateSearch: parseSubmitSearch,
-  component: lazyRouteComponent(() => import("./routes/submit-page"), "SubmitPage"),
+  component: lazyRouteComponent(
+    patiently(() => import("./routes/submit-page")),
+    "SubmitPage",
+  ),
 });
 
 const compare = createRoute({
   getParentRoute: () => root,
   path: "/compare",
   validateSearch: parseCompareSearch,
-  component: lazyRouteComponent(() => import("./routes/compare-page"), "ComparePage"),
+  component: lazyRouteComponent(
+    patiently(() => import("./routes/compare-page")),
+    "ComparePage",
+  ),
 });
 
 const studies = createRoute({
   getParentRoute: () => root,
   path: "/studies",
   validateSearch: parseStudiesSearch,
-  component: lazyRouteComponent(() => import("./routes/studies-page"), "StudiesPage"),
+  component: lazyRouteComponent(
+    patiently(() => import("./routes/studies-page")),
+    "StudiesPage",
+  ),
 });
 
 export const router = createRouter({
@@ -53,6 +67,7 @@ export const router = createRouter({
   parseSearch: parsePlainSearch,
   stringifySearch: stringifyPlainSearch,
   defaultErrorComponent: PageFailure,
+  defaultPendingComponent: () => <Loading label="Loading the page" />,
   defaultPreload: "intent",
   scrollRestoration: true,
 });

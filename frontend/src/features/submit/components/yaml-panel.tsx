@@ -4,12 +4,13 @@ import { CopyButton } from "@/components/copy-button";
 import { IconDownload } from "@/components/icons";
 import { Message } from "@/components/message";
 import { Panel } from "@/components/panel";
+import { patiently } from "@/live/patiently";
 import { commandOf, fileNameOf } from "../draft";
 import type { DraftState } from "../use-draft";
 import type { Mark } from "./yaml-editor";
 import classes from "./yaml-editor.module.css";
 
-const YamlEditor = lazy(() => import("./yaml-editor"));
+const YamlEditor = lazy(patiently(() => import("./yaml-editor")));
 
 interface YamlPanelProps {
   state: DraftState;
