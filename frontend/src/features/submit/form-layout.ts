@@ -43,7 +43,7 @@ export const LABELS: Readonly<Record<string, string>> = {
   "model.name": "Model",
   "data.train": "Training folder",
   "data.validation": "Validation folder",
-  "data.validation_fraction": "Share held out for validation",
+  "data.validation_fraction": "Held out to validate",
   "data.train_size": "Training images",
   "data.split_seed": "Seed of the split",
   "data.augmentation.crop_scale": "Random crop, share kept",
