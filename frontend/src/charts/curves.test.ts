@@ -14,7 +14,7 @@ test("extentOf spans all curves and is null without points", () => {
 });
 
 test("drawn keeps the raw values beside the smoothed ones", () => {
-  const [line] = drawn([curve("a", [0, 1], [8, 2])], 0.25, 1000);
+  const [line] = drawn([curve("a", [0, 1], [8, 2])], 0.25, 200);
   expect(line?.values).toEqual([8, 2]);
   expect(line?.shown).toEqual([8, 4]);
 });

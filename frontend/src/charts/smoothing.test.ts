@@ -2,9 +2,9 @@ import { describe, expect, test } from "vitest";
 import { smoothed } from "./smoothing";
 
 describe("smoothed", () => {
-  test("by hand: weight 0.25 halves the influence with each thousandth of the range", () => {
+  test("by hand: weight 0.25 halves the influence with each 200th of the range", () => {
     // sqrt(0.25) = 0.5. At x=2 the point at x=0 has 0.5^2 and the one at x=1 has 0.5.
-    const [first, second, third] = smoothed([0, 1, 2], [8, 2, 5], 0.25, 1000);
+    const [first, second, third] = smoothed([0, 1, 2], [8, 2, 5], 0.25, 200);
     expect(first).toBe(8);
     expect(second).toBeCloseTo((0.5 * 8 + 2) / 1.5, 12);
     expect(third).toBeCloseTo((0.25 * 8 + 0.5 * 2 + 5) / 1.75, 12);
@@ -16,7 +16,7 @@ describe("smoothed", () => {
   });
 
   test("gaps stay gaps; what follows is averaged over the gap's width", () => {
-    const [first, gap, third] = smoothed([0, 1, 2], [8, null, 5], 0.25, 1000);
+    const [first, gap, third] = smoothed([0, 1, 2], [8, null, 5], 0.25, 200);
     expect([first, gap]).toEqual([8, null]);
     expect(third).toBeCloseTo((0.25 * 8 + 5) / 1.25, 12);
   });

@@ -1,12 +1,13 @@
-/** Distances are measured in thousandths of the chart's x range. */
-const RANGE_UNITS = 1_000;
+/** Distances are measured in parts of the chart's x range. */
+const RANGE_UNITS = 200;
 const MOST_DECAY = 0.999;
 
 /**
  * Time-weighted exponential moving average, debiased: the mean of all points up to x, each weighted by
- * sqrt(weight)^(its distance from x), where the whole x range of the chart is 1,000 long. As the distance on the axis
- * decays and not the number of points, runs that reported more or less often are smoothed alike. This is the default
- * of W&B's charts (https://docs.wandb.ai/guides/app/features/panels/line-plot/smoothing).
+ * sqrt(weight)^(its distance from x), where the whole x range of the chart is 200 long. As the distance on the axis
+ * decays and not the number of points, runs that reported more or less often are smoothed alike. The form is that of
+ * W&B (https://docs.wandb.ai/guides/app/features/panels/line-plot/smoothing) with a shorter range: 1,000 as there would
+ * leave a run of a hundred points nearly as it is.
  *
  * `weight` in [0, 1): 0 changes nothing. Gaps stay gaps and weigh nothing. `xs` ascends; `range` is in the units of `xs`.
  */

@@ -1,4 +1,5 @@
 import { useInfiniteQuery, useQueries } from "@tanstack/react-query";
+import { useState } from "react";
 import { ApiError, describeError } from "@/api/client";
 import { metricsQuery } from "@/api/metrics";
 import { runListQuery, runQuery } from "@/api/runs";
@@ -85,11 +86,21 @@ export function useColumns(ids: readonly string[], metrics: readonly string[]): 
   const answers = useQueries({
     queries: ids.map((id) => ({
       ...metricsQuery(id, names, pointsFor(ids.length)),
+      // Which metrics to ask for is known once the catalogue is there.
+      enabled: metrics.length > 0,
       // Another choice of metrics keeps the lines of this run, never of another, until its own are there.
       placeholderData: (before: MetricColumns | undefined) => (before?.run_id === id ? before : undefined),
     })),
   });
-  return answers.map(({ data }) => data);
+  return useSameArray(answers.map(({ data }) => data));
+}
+
+/** The array of the last render as long as its entries are the same: what depends on it need not be made anew. */
+function useSameArray<Entry>(entries: Entry[]): Entry[] {
+  const [kept, keep] = useState(entries);
+  const isSame = kept.length === entries.length && kept.every((entry, index) => entry === entries[index]);
+  if (!isSame) keep(entries);
+  return isSame ? kept : entries;
 }
 
 function retryUnlessAbsent(failures: number, error: Error): boolean {

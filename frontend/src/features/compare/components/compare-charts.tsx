@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { memo, useDeferredValue } from "react";
 import { catalogueQuery } from "@/api/metrics";
-import type { MetricInfo } from "@/api/types";
+import type { MetricInfo, Run } from "@/api/types";
 import { extentOf } from "@/charts/curves";
 import { CurvesCard, type CurvesCardProps } from "@/charts/curves-card";
 import { Loading } from "@/components/state-messages";
@@ -26,11 +26,10 @@ export function CompareCharts({ search, smoothing, compared, visible }: CompareC
   const x = search.x ?? "step";
   const runs = compared.map(({ run }) => run);
   const metrics = chosenMetrics(wordsOf(search.metrics), runs, catalogue);
-  const answers = useColumns(
+  const columns = useColumns(
     runs.map(({ id }) => id),
     metrics.map(({ name }) => name),
   );
-  const columns = useDeferredValue(answers);
   const weight = useDeferredValue(smoothing);
   const drawn = visible.map(({ run, place }) => {
     const own = columns.find((answer) => answer?.run_id === run.id);
@@ -41,10 +40,13 @@ export function CompareCharts({ search, smoothing, compared, visible }: CompareC
     curves: curvesOf(drawn, group, x),
   }));
   const [from, to] = extentOf(charts.flatMap(({ curves }) => curves)) ?? [0, 1];
-  if (catalogue.length === 0 || answers.every((answer) => answer === undefined)) {
+  if (columns.every((answer) => answer === undefined)) {
     return <Loading label="Loading the metrics" />;
   }
-  const waits = visible.some(({ run }) => isLive(run));
+  const emptyText = whyEmpty(
+    visible.map(({ run }) => run),
+    drawn.some((run) => run.columns === undefined),
+  );
   return (
     <div className={classes.charts}>
       {charts.map(({ group, curves }) => (
@@ -58,17 +60,17 @@ export function CompareCharts({ search, smoothing, compared, visible }: CompareC
           to={Math.max(to, from + Number.EPSILON)}
           smoothing={weight}
           logarithmic={search.log ?? false}
-          emptyText={
-            visible.length === 0
-              ? "All runs are hidden."
-              : waits
-                ? "Waiting for the first point."
-                : "These runs have no points for it."
-          }
+          emptyText={emptyText}
         />
       ))}
     </div>
   );
+}
+
+function whyEmpty(visible: readonly Run[], isLoading: boolean): string {
+  if (visible.length === 0) return "All runs are hidden.";
+  if (isLoading) return "Loading the points.";
+  return visible.some(isLive) ? "Waiting for the first point." : "These runs have no points for it.";
 }
 
 const NO_NAMES: readonly string[] = [];

@@ -1,3 +1,4 @@
+import { MathText } from "@/components/math-text";
 import { Panel } from "@/components/panel";
 import classes from "./compare.module.css";
 
@@ -40,7 +41,9 @@ export function HowToRead() {
         {ENTRIES.map(([term, meaning]) => (
           <div key={term}>
             <dt>{term}</dt>
-            <dd>{meaning}</dd>
+            <dd>
+              <MathText>{meaning}</MathText>
+            </dd>
           </div>
         ))}
       </dl>
