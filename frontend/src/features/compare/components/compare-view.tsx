@@ -8,7 +8,7 @@ import { Empty, Failure, Loading } from "@/components/state-messages";
 import { useTopic } from "@/live/live-provider";
 import { type Comparison, useComparison } from "../api/compared-runs";
 import { caveatsOf } from "../caveats";
-import { type CompareSearch, MAX_COMPARED, wordsOf } from "../compare-search";
+import { type CompareSearch, MAX_COMPARED, withoutRun, wordsOf } from "../compare-search";
 import { AddRun } from "./add-run";
 import classes from "./compare.module.css";
 import { CompareCharts } from "./compare-charts";
@@ -42,7 +42,7 @@ export function CompareView({ search, onChange }: CompareProps) {
         <Topic key={run.id} name={`run:${run.id}`} />
       ))}
       <div className={classes.notes}>
-        <Notes search={search} comparison={comparison} />
+        <Notes search={search} onChange={onChange} comparison={comparison} />
       </div>
       {compared.length > 0 && (
         <>
@@ -103,8 +103,11 @@ function NothingChosen({ onChange }: Pick<CompareProps, "onChange">) {
   );
 }
 
+/** What taking runs out may empty: named, so that a change that lacks them clears them. */
+const ALL_LISTS: Partial<CompareSearch> = { runs: undefined, hidden: undefined, baseline: undefined };
+
 /** What a reader should know before reading: what is missing, what does not compare. */
-function Notes({ search, comparison }: { search: CompareSearch; comparison: Comparison }) {
+function Notes({ search, onChange, comparison }: CompareProps & { comparison: Comparison }) {
   const { compared, absent, chosen, isStudyEmpty, studyError } = comparison;
   const caveats = caveatsOf(compared.map(({ run }) => run.spec));
   return (
@@ -125,6 +128,15 @@ function Notes({ search, comparison }: { search: CompareSearch; comparison: Comp
               <code>{id}</code>: {detail}
             </div>
           ))}
+          <button
+            type="button"
+            className={classes.plain}
+            onClick={() =>
+              onChange(absent.reduce((rest, { id }) => ({ ...ALL_LISTS, ...withoutRun(rest, id) }), search))
+            }
+          >
+            Take {absent.length === 1 ? "it" : "them"} out
+          </button>
         </Message>
       )}
       {chosen.more && (

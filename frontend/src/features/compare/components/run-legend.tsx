@@ -76,6 +76,8 @@ function LegendRow({ run, place, isHidden, onToggle, onRemove }: LegendRowProps)
   const lit = useIsHighlighted(run.id);
   const highlighter = useHighlighter(run.id);
   const percent = percentDone(run);
+  // Runs are often named by their method; once is enough.
+  const method = run.name.includes(methodLabel(run)) ? "" : methodLabel(run);
   return (
     <li className={classes.run} data-hidden={isHidden || undefined} data-lit={lit || undefined} {...highlighter}>
       <Swatch style={runStyle(place, scheme)} />
@@ -85,8 +87,8 @@ function LegendRow({ run, place, isHidden, onToggle, onRemove }: LegendRowProps)
         </Link>
         <div className={classes.runNote}>
           <StatusPill run={run} />
-          <span title={methodLabel(run)}>
-            {run.status === "running" && percent !== null ? `${Math.floor(percent)} %` : methodLabel(run)}
+          <span title={method}>
+            {run.status === "running" && percent !== null ? `${Math.floor(percent)} %` : method}
           </span>
         </div>
       </div>

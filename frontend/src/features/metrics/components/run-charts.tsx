@@ -1,12 +1,12 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 import { describeError } from "@/api/client";
+import { catalogueQuery, metricsQuery } from "@/api/metrics";
 import type { Attempt, MetricColumns } from "@/api/types";
 import { ChartCard } from "@/charts/chart-card";
 import type { Marker } from "@/charts/series";
 import { MathText } from "@/components/math-text";
 import { Failure, Loading } from "@/components/state-messages";
-import { catalogueQuery, metricsQuery } from "../api/metrics";
 import { isShown, linesOf, restartMarkers, stepRange } from "../assemble";
 import { CHARTED_METRICS, type ChartDefinition, type ChartSection, SECTIONS } from "../chart-definitions";
 import classes from "./run-charts.module.css";

@@ -3,8 +3,6 @@ import { api, unwrap } from "@/api/client";
 import { keys } from "@/api/keys";
 import type { EventPage, Run, RunEdit } from "@/api/types";
 
-export { runListQuery, runQuery } from "@/api/runs";
-
 const EVENT_PAGE_SIZE = 1_000;
 /** A timeline longer than these pages shows its beginning; a run of ten thousand events does not happen by itself. */
 const MAX_EVENT_PAGES = 10;

@@ -14,7 +14,8 @@ interface ChangeProps {
 }
 
 /** Asks before many runs are cancelled. */
-export function CancelRuns({ runs, onClose }: ChangeProps) {
+export function CancelRuns({ onClose, ...asked }: ChangeProps) {
+  const runs = useAsked(asked.runs);
   const cancel = useCancelRuns();
   const waiting = runs.filter(({ status }) => status === "queued" || status === "paused").length;
   const others = runs.length - waiting;
@@ -39,7 +40,8 @@ export function CancelRuns({ runs, onClose }: ChangeProps) {
 }
 
 /** Orders the queue: higher starts first. */
-export function SetPriority({ runs, onClose }: ChangeProps) {
+export function SetPriority({ onClose, ...asked }: ChangeProps) {
+  const runs = useAsked(asked.runs);
   const edit = useEditRuns();
   const [priority, setPriority] = useState<number | string>(runs[0]?.priority ?? 0);
   const isWhole = typeof priority === "number" && Number.isInteger(priority);
@@ -69,7 +71,8 @@ export function SetPriority({ runs, onClose }: ChangeProps) {
 }
 
 /** Puts runs under one name, so that they are listed and compared together. */
-export function AddToStudy({ runs, onClose }: ChangeProps) {
+export function AddToStudy({ onClose, ...asked }: ChangeProps) {
+  const runs = useAsked(asked.runs);
   const edit = useEditRuns();
   const [study, setStudy] = useState(runs[0]?.study ?? "");
   const { data } = useQuery({
@@ -100,6 +103,12 @@ export function AddToStudy({ runs, onClose }: ChangeProps) {
       />
     </Change>
   );
+}
+
+/** The runs as they were when the question was put: the stream changes those of the list while it stands. */
+function useAsked(runs: readonly RunSummary[]): readonly RunSummary[] {
+  const [asked] = useState(runs);
+  return asked;
 }
 
 interface DialogProps extends ChangeProps {

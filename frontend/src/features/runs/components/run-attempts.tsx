@@ -3,7 +3,7 @@ import { Panel } from "@/components/panel";
 import { useNow } from "@/components/use-now";
 import { formatDuration, formatInstant, secondsBetween } from "@/format/duration";
 import { formatCount } from "@/format/number";
-import { reasonWords } from "../describe-run";
+import { reasonWords } from "@/run/describe-run";
 import classes from "./run-attempts.module.css";
 
 /** Each try at the run: how it went, where it resumed, on what it ran. */

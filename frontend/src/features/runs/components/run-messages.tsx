@@ -1,7 +1,7 @@
 import type { Run, TimelineEvent } from "@/api/types";
 import { Message } from "@/components/message";
 import { formatCount } from "@/format/number";
-import { reasonWords } from "../describe-run";
+import { reasonWords } from "@/run/describe-run";
 import classes from "./run-messages.module.css";
 
 /** What a person should know before any curve: why it ended, that it is silent, what the trainer noticed. */

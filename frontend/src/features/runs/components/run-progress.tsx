@@ -1,7 +1,7 @@
 import type { RunSummary } from "@/api/types";
 import { formatDuration } from "@/format/duration";
 import { formatCount } from "@/format/number";
-import { isLive, ordinal, percentDone } from "../describe-run";
+import { isLive, ordinal, percentDone } from "@/run/describe-run";
 import classes from "./run-progress.module.css";
 
 interface RunProgressProps {

@@ -39,12 +39,16 @@ export function RunTable({ runs, selected, onToggle, onToggleAll }: RunTableProp
                 onChange={onToggleAll}
               />
             </th>
-            <th scope="col">Status</th>
+            <th scope="col" className={classes.status}>
+              Status
+            </th>
             <th scope="col">Run</th>
             <th scope="col" className={classes.study}>
               Study
             </th>
-            <th scope="col">Method</th>
+            <th scope="col" className={classes.method}>
+              Method
+            </th>
             <th scope="col" className={classes.progress}>
               Progress
             </th>
@@ -54,7 +58,7 @@ export function RunTable({ runs, selected, onToggle, onToggleAll }: RunTableProp
             <th scope="col" className={classes.number}>
               Train loss
             </th>
-            <th scope="col" className={classes.number} title="Higher starts first">
+            <th scope="col" className={`${classes.number} ${classes.priority}`} title="Higher starts first">
               Priority
             </th>
             <th scope="col" className={`${classes.number} ${classes.workers}`}>
@@ -150,7 +154,11 @@ const RunRow = memo(function RunRow({ run, isSelected, onToggle }: RunRowProps) 
       <td className={classes.number} data-label="Train loss">
         {formatValue(loss?.value)}
       </td>
-      <td className={classes.number} data-label="Priority" data-quiet={run.priority === 0 || undefined}>
+      <td
+        className={`${classes.number} ${classes.priority}`}
+        data-label="Priority"
+        data-quiet={run.priority === 0 || undefined}
+      >
         {run.priority}
       </td>
       <td className={`${classes.number} ${classes.workers}`} data-label="Workers">
