@@ -15,8 +15,8 @@ import type { ComparedRun } from "../api/compared-runs";
 import { wordsOf } from "../compare-search";
 import { metricTitle } from "../metric-choice";
 import { bestMarks, type Delta, deltaTo, nextSort, RESULT_METRICS, resultOf, sortedRuns } from "../results";
-import classes from "./compare.module.css";
 import type { CompareProps } from "./compare-view";
+import classes from "./tables.module.css";
 
 /** Where the catalogue's title is too long for a column, or its sentence says too little here. */
 const COLUMN_TITLES: Record<string, string> = {

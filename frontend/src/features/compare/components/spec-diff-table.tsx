@@ -5,8 +5,8 @@ import { runStyle } from "@/charts/palette";
 import { Panel } from "@/components/panel";
 import type { ComparedRun } from "../api/compared-runs";
 import { type SpecRow, specRows } from "../spec-diff";
-import classes from "./compare.module.css";
 import type { CompareProps } from "./compare-view";
+import classes from "./tables.module.css";
 
 interface SpecDiffProps extends CompareProps {
   compared: readonly ComparedRun[];
