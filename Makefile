@@ -30,21 +30,21 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check generate lock \
+.PHONY: help setup demo up test check screenshots generate lock \
 	check-format check-lint check-types check-imports check-unit check-frontend
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP_BASIN) $(STAMP_DASHBOARD) ## Make .venv, get Node if needed, build the dashboard. Repeating it costs nothing.
 
-demo: setup ## Start the stack, train AdamW, SAM and LookSAM, show a table and the dashboard. DEMO_EXIT=1 ends after the table.
+demo: setup ## Let AdamW, SAM, LookSAM and Look-LayerSAM race; show a table and the comparison. DEMO_EXIT=1 ends after the table.
 	@$(BIN)/python -m cli.demo
 
 up: setup ## Run the local stack until Ctrl-C. State in BASIN_HOME (default .basin/).
 	@exec $(BIN)/basin up
 
-test: setup ## Run every test: dashboard, units, house rules, real services.
+test: setup ## Run every test: dashboard, units, house rules, real services, stories in a browser.
 	@$(NPM) run --silent test
 	@$(BIN)/pytest tests
 
@@ -64,6 +64,9 @@ check-unit:
 	@$(BIN)/pytest -q tests/unit tests/architecture
 check-frontend:
 	@$(NPM) run --silent check
+
+screenshots: setup ## Photograph every page in both themes into docs/screenshots/ (needs Chromium; minutes).
+	@$(BIN)/python -m tests.e2e.screenshots
 
 generate: $(STAMP_BASIN) $(STAMP_MODULES) ## Write the generated files: model names, OpenAPI, spec reference, the dashboard's API types.
 	@mkdir -p build

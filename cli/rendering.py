@@ -11,21 +11,34 @@ from rich.text import Text
 from cli.views import RunView
 
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "launching": "cyan"}
+NARROW = 110
+"""Characters in a line, below which a list of runs leaves out what can best be missed."""
 
 
-def run_table(runs: Sequence[RunView]) -> Table:
-    """A row per run; studies and priorities only where there are any."""
-    with_study, with_priority = any(run.study for run in runs), any(run.priority for run in runs)
+def run_table(runs: Sequence[RunView], width: int) -> Table:
+    """A row per run for a terminal of `width` characters; studies and priorities only where there are any."""
+    wide = width >= NARROW
+    with_study = wide and any(run.study for run in runs)
+    with_priority = wide and any(run.priority for run in runs)
     headings = ["id", "name", *(["study"] if with_study else []), "status", *(["priority"] if with_priority else [])]
-    table = Table(*headings, "step", "method", "val. top-1", "age", "user", box=None, pad_edge=False)
+    table = Table(
+        *headings, "step", "method", "val. top-1", *(["age", "user"] if wide else []), box=None, pad_edge=False
+    )
+    for column in table.columns:  # a line for each run: the name gives way, and an id is there to be copied
+        column.no_wrap = True
+    table.columns[1].max_width = 28 if wide else 20
     for run in runs:
-        study = [Text(run.study or "")] if with_study else []
+        study = [Text(shortened(run.study or "", 16))] if with_study else []
         priority = [str(run.priority)] if with_priority else []
         top1 = number(run.value("validation_top1"), 2)
         age = span((datetime.now(UTC) - run.created_at).total_seconds())
         cells: list[str | Text] = [run.id, Text(run.name), *study, status_text(run), *priority]
-        table.add_row(*cells, steps(run), run.method, top1, age, Text(run.user))
+        table.add_row(*cells, steps(run), run.method, top1, *([age, Text(run.user)] if wide else []))
     return table
+
+
+def shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def run_page(run: RunView, link: str) -> Table:

@@ -96,7 +96,8 @@ def list_runs(
     if as_json:
         print_json(page)
     elif page.items:
-        Console().print(run_table(page.items))
+        console = Console()
+        console.print(run_table(page.items, console.width))
     else:
         typer.echo("no runs")
 
