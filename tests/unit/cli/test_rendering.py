@@ -44,4 +44,4 @@ def test_in_eighty_columns_every_run_keeps_one_line_and_its_whole_id() -> None:
     lines = caught.get().splitlines()
     assert len(lines) == 3
     assert [line.split()[0] for line in lines[1:]] == ["b4f8e6ea4501", "b4f8e6ea4502"]
-    assert all("succeeded" in line and "1908/1920" in line for line in lines[1:])
+    assert all("1908/1920" in line and "look_layersam" in line for line in lines[1:])
