@@ -22,11 +22,11 @@ def run_table(runs: Sequence[RunView], width: int) -> Table:
     with_priority = wide and any(run.priority for run in runs)
     headings = ["id", "name", *(["study"] if with_study else []), "status", *(["priority"] if with_priority else [])]
     table = Table(
-        *headings, "step", "method", "val. top-1", *(["age", "user"] if wide else []), box=None, pad_edge=False
+        *headings, "step", "method", "top-1 %", *(["age", "user"] if wide else []), box=None, pad_edge=False
     )
     for column in table.columns:  # a line for each run: the name gives way, and an id is there to be copied
         column.no_wrap = True
-    table.columns[1].max_width = 28 if wide else 20
+    table.columns[1].max_width = 28 if wide else 16
     for run in runs:
         study = [Text(shortened(run.study or "", 16))] if with_study else []
         priority = [str(run.priority)] if with_priority else []

@@ -70,4 +70,7 @@ class Heard:
             return
         if self.api_is_away and any(word in message.text for word in CLOSED_ON_US):
             return
-        self.lines.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
+        address = message.location.get("url", "")
+        if "status of 422" in message.text and "dry_run=true" in address:
+            return  # Chromium's own line for the answer that a spec under edit is refused, which the page shows
+        self.lines.append(f"{message.type}: {message.text} ({address})")
