@@ -95,11 +95,11 @@ def submit_in_the_page(page: Page) -> str:
 def watch_it_finish(page: Page) -> None:
     expect(page.get_by_role("heading", name=NAME)).to_be_visible()
     expect(page.get_by_role("main").get_by_text("Succeeded").first).to_be_visible(timeout=TRAINING_MS)
-    expect(page.get_by_text("60 / 60").first).to_be_visible()
+    expect(page.get_by_text("60 steps", exact=True).first).to_be_visible()
     page.get_by_role("tab", name=re.compile("signals")).click()
-    expect(page.get_by_text("cos(g_v now").first).to_be_visible()
+    expect(page.get_by_role("region", name="cos(g_v now, g_v before)")).to_be_visible()
     page.get_by_role("tab", name="Timeline").click()
-    expect(page.get_by_text("All steps were trained").first).to_be_visible()
+    expect(page.get_by_role("tabpanel", name="Timeline").get_by_text("Submitted and queued.")).to_be_visible()
 
 
 def compare(page: Page, run_ids: list[str]) -> None:
@@ -109,13 +109,13 @@ def compare(page: Page, run_ids: list[str]) -> None:
         row = page.get_by_role("row", name=re.compile(re.escape(name)))
         expect(row.get_by_text("Succeeded")).to_be_visible(timeout=TRAINING_MS)
         row.get_by_role("checkbox").click()
-    page.get_by_role("button", name="Compare").or_(page.get_by_role("link", name="Compare 3")).first.click()
+    page.get_by_role("region", name="Selected runs").get_by_role("button", name="Compare").click()
     page.wait_for_url(re.compile(r"/compare\?"))
     assert all(run_id in page.url for run_id in run_ids)
     for name in (NAME, "other 1", "other 2"):
         expect(page.get_by_role("main").get_by_text(name).first).to_be_visible()
     expect(page.locator("canvas").first).to_be_visible()
-    page.get_by_text("Gradient evaluations", exact=True).first.click()
+    page.get_by_role("radiogroup", name="x axis").get_by_text("Gradient evaluations").click()
     page.wait_for_url(re.compile("gradient_evaluations"))
 
 
