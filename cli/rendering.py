@@ -21,9 +21,7 @@ def run_table(runs: Sequence[RunView], width: int) -> Table:
     with_study = wide and any(run.study for run in runs)
     with_priority = wide and any(run.priority for run in runs)
     headings = ["id", "name", *(["study"] if with_study else []), "status", *(["priority"] if with_priority else [])]
-    table = Table(
-        *headings, "step", "method", "top-1 %", *(["age", "user"] if wide else []), box=None, pad_edge=False
-    )
+    table = Table(*headings, "step", "method", "top-1 %", *(["age", "user"] if wide else []), box=None, pad_edge=False)
     for column in table.columns:  # a line for each run: the name gives way, and an id is there to be copied
         column.no_wrap = True
     table.columns[1].max_width = 28 if wide else 16
@@ -33,7 +31,8 @@ def run_table(runs: Sequence[RunView], width: int) -> Table:
         top1 = number(run.value("validation_top1"), 2)
         age = span((datetime.now(UTC) - run.created_at).total_seconds())
         cells: list[str | Text] = [run.id, Text(run.name), *study, status_text(run), *priority]
-        table.add_row(*cells, steps(run), run.method, top1, *([age, Text(run.user)] if wide else []))
+        last: list[str | Text] = [age, Text(run.user)] if wide else []
+        table.add_row(*cells, steps(run), run.method, top1, *last)
     return table
 
 
