@@ -48,7 +48,7 @@ test: setup ## Run every test: dashboard, units, house rules, real services, sto
 	@$(NPM) run --silent test
 	@$(BIN)/pytest tests
 
-check: setup ## Format, lint, types, imports, unit tests, dashboard: under a minute.
+check: setup ## Format, lint, types, imports, unit tests, dashboard: about a minute.
 	@$(MAKE) --no-print-directory -j2 --output-sync=target \
 		check-types check-unit check-frontend check-format check-lint check-imports
 

@@ -1,4 +1,4 @@
-"""A launch code becomes an attempt token, for the first process that asks (design page, "Launch")."""
+"""A launch code becomes an attempt token, for the first process that asks."""
 
 from __future__ import annotations
 

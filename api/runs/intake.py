@@ -1,4 +1,4 @@
-"""Takes in what a trainer reports: idempotent, in order, one writer at a time (design page, "Intake").
+"""Takes in what a trainer reports: idempotent, in order, one writer at a time.
 
 A row of `report_marks` holds the highest number stored for each writer; its lock serialises that writer, so that a
 report sent twice at once is stored once. Locks are taken in the order of `api.db.engine`: mark, attempt, run.

@@ -1,6 +1,6 @@
 """The one place where a run's status changes: guarded by the old status, with an event in the same transaction.
 
-The table below is the design page's; terminal statuses absorb. A move that the old status does not allow changes
+Terminal statuses absorb. A move that the old status does not allow changes
 nothing and returns False: somebody else was first.
 """
 

@@ -1,4 +1,4 @@
-"""Who may import whom (design page): the linter for what is written, fresh processes for what is really loaded."""
+"""Who may import whom: the linter for what is written, fresh processes for what is really loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a run or an attempt ended: one enum, one total table (design page, status moves)."""
+"""Why a run or an attempt ended: one enum, one total table."""
 
 from __future__ import annotations
 

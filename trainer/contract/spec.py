@@ -1,6 +1,6 @@
 """The training spec: what a person asks for, what the database keeps, what the trainer reads.
 
-One class everywhere (design page, `trainer/contract`). Unknown fields are refused from people (`TrainingSpec`) and
+One class everywhere. Unknown fields are refused from people (`TrainingSpec`) and
 ignored in what Basin itself stored (`stored_spec`), so that a row written by a newer version can still be read.
 Every default is visible here; the string under a field documents it: unit, range, what "off" is.
 """
