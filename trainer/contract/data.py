@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from trainer.contract.spec_part import SpecPart
 
@@ -80,4 +80,11 @@ class ImageFolderData(SpecPart):
         return None if self.validation is not None else (self.validation_fraction or 0.1)
 
 
-Data = Annotated[DigitsData | ImageFolderData, Field(discriminator="source")]
+def _digits_unless_said(document: Any) -> Any:
+    """A section without `source` means the digits, as it did when there was nothing else."""
+    if isinstance(document, dict) and "source" not in document:
+        return {"source": "digits", **document}
+    return document
+
+
+Data = Annotated[DigitsData | ImageFolderData, Field(discriminator="source"), BeforeValidator(_digits_unless_said)]

@@ -135,3 +135,12 @@ def test_a_folder_for_validation_and_a_fraction_exclude_each_other() -> None:
     [problem] = refused({"data": {**folder, "validation": "pets/val", "validation_fraction": 0.2}})
     assert problem.path == "data.validation_fraction"
     assert TrainingSpec.model_validate(SMALLEST | {"data": folder}).data.held_out == 0.1  # type: ignore[union-attr]
+
+
+def test_data_without_a_source_means_the_digits() -> None:
+    spec = TrainingSpec.model_validate(SMALLEST | {"data": {"train_size": 100}})
+    assert spec.data.model_dump() == {
+        "source": "digits", "validation_fraction": 0.2, "train_size": 100, "split_seed": 0,
+    }  # fmt: skip
+    [problem] = refused({"data": {"train": "pets/train"}})
+    assert (problem.path, problem.allowed) == ("data.train", "no such field")
