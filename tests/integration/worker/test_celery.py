@@ -118,7 +118,8 @@ def as_environment(settings: Settings) -> dict[str, str]:
         value = getattr(settings, name)
         if value is not None:
             secret = getattr(value, "get_secret_value", None)
-            values[f"BASIN_{name.upper()}"] = secret() if secret else str(value)
+            text = os.pathsep.join(map(str, value)) if isinstance(value, tuple) else str(value)
+            values[f"BASIN_{name.upper()}"] = secret() if secret else text
     return values
 
 
