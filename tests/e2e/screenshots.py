@@ -37,7 +37,7 @@ LONG_NAMES = (
     "Überprüfung der flachen Minima 🏞️ mit sehr großen Stapeln — 学習率の比較 — مقارنة معدلات التعلم",
 )
 RUN_TABS = ("charts", "signals", "logs", "spec", "timeline")
-SETTLE_MS = 900
+SETTLE_MS = 2500
 """For fonts, charts and the last transition."""
 
 
@@ -91,11 +91,12 @@ def with_three(runs: Sequence[RunView]) -> list[Shot]:
 
 
 def with_many(client: Client) -> list[Shot]:
-    ids = [run.id for run in client.runs(limit=30).items]
+    trained_ones = [run.id for run in client.all_runs(study=STUDY)]
+    ids = [run.id for run in client.runs(limit=30 - len(trained_ones)).items]
     return [
         Shot(MANY, "runs", "/", whole_page=False),
         Shot(MANY, "studies", "/studies", whole_page=False),
-        Shot(MANY, "compare", f"/compare?runs={quote(','.join(ids))}", whole_page=False),
+        Shot(MANY, "compare", f"/compare?runs={quote(','.join(trained_ones + ids))}", whole_page=False),
         Shot(MANY, "run-long-name", f"/runs/{ids[1]}"),
     ]
 
