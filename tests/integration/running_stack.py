@@ -172,7 +172,8 @@ class RunningStack:
 
         def back() -> bool:
             seen = self.seen(part)
-            return seen["state"] == "ready" and seen["pid"] != old_pid
+            # Just after a death there is no pid, while the state still says ready.
+            return seen["state"] == "ready" and seen["pid"] not in (None, old_pid)
 
         until(back, f"{part} is back", within, self.tail)
         return self.pid(part)
