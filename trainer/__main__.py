@@ -20,6 +20,7 @@ from trainer.contract.ends import EndReason
 from trainer.contract.problems import problems_of
 from trainer.contract.spec import TrainingSpec
 from trainer.errors import TrainerError, first_line, rejected
+from trainer.loading import load_libraries
 from trainer.terminal import Bar, JsonLines, Terminal
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     rank = int(os.environ.get("RANK", "0"))
     try:
         spec = read_spec(options.spec)
+        load_libraries()  # only now: a mistake in the spec should be told before
         folder = options.folder or Path("runs") / (options.spec.stem if options.spec.name != "-" else "stdin")
         resume = _resume_points(folder, options.resume)
         terminal: Terminal = JsonLines() if options.json else Bar()
@@ -96,7 +98,6 @@ def _resume_points(folder: Path, resume: bool) -> list[Path]:
 
 
 def _train(spec: TrainingSpec, folder: Path, resume: list[Path], terminal: Terminal) -> Outcome:
-    # Imported only now: torch and timm take seconds, and a mistake in the spec should be told before.
     from trainer.loop import train
     from trainer.parallel import join_from_environment, leave
     from trainer.signals import stop_wish

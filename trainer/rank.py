@@ -19,6 +19,7 @@ from trainer.contract.spec import stored_spec
 from trainer.errors import TrainerError, exhaustion_named, first_line
 from trainer.group_messages import Beats, Meeting, Phase, Pulse, RankEnd
 from trainer.listener import Listener, Silence
+from trainer.loading import load_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -184,9 +185,7 @@ class RankProcess:
 def _load_libraries() -> None:
     """Imports what training needs. An error is raised again, and reported, by the import in `_train`."""
     try:
-        import trainer.heartbeat
-        import trainer.loop  # noqa: F401
-
+        load_libraries()
         log.info("Libraries are loaded.")
     except Exception:
         log.exception("The training libraries could not be loaded")

@@ -77,6 +77,10 @@ def environment(caller: Mapping[str, str], token_file: Path, *, stop_seconds: fl
         "RAY_JOB_STOP_WAIT_TIME_S": f"{stop_seconds:g}",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_BACKEND_LOG_LEVEL": "warning",
+        # Ray would start a process per CPU ahead, which no job can use: ours have variables of their own. Beside the
+        # processes that a run waits for, they took half a second of its start (benchmarks/start_latency).
+        "RAY_enable_worker_prestart": "0",
+        "RAY_prestart_worker_first_driver": "0",
     }
 
 
