@@ -29,9 +29,10 @@ class Cadence:
 
     def shows_signals(self, done: int) -> bool:
         """Of the refreshes, the first in each stretch of `logging.every_steps` steps shows the method's signals."""
-        k = 1 if isinstance(self.spec.method, NoMethod) else self.spec.method.k
+        method = self.spec.method
+        k, start = (1, 0) if isinstance(method, NoMethod) else (method.k, method.start_step)
         every = self.spec.logging.every_steps
-        return done <= k or done // every != (done - k) // every or done == self.total_steps
+        return done <= start + k or done // every != (done - k) // every or done == self.total_steps
 
     def validates(self, done: int) -> bool:
         """Where the step's end crosses a multiple of `every_epochs` epochs, in whole images."""

@@ -12,6 +12,7 @@ Randomness is keyed (`trainer.randomness`) and the learning rate is a function o
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -48,6 +49,8 @@ class Saved:
     """u of the last refresh, in the order of the weights; None forces a refresh."""
     method: dict[str, Tensor]
     """The method's scalars."""
+    loss_scale: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Of fp16; empty in checkpoints older than this field."""
     gradient_evaluations: int
     told: list[str]
     """Codes of the notices given so far, which are given once a run."""

@@ -6,9 +6,7 @@ Every call for a step uses the same images and the same dropout and drop-path ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 
 import torch
 from torch import nn
@@ -20,52 +18,83 @@ from trainer.cpu_time import StepsCpuTime
 from trainer.datasets.image_set import TrainingSet
 from trainer.datasets.order import BatchPlan
 from trainer.errors import rejected
+from trainer.loss_scale import LossScale
 from trainer.parallel import ReducedGradients, World
-from trainer.step import Evaluated
+from trainer.passes import Evaluated, evaluate
 
-NUM_SCALARS = 4
-"""Loss, images classified rightly, the wish to stop, CPU-seconds: they travel with the gradient."""
+NUM_SCALARS = 5
+"""Loss, loss at the perturbed weights, images classified rightly, the wish to stop, CPU-seconds: they travel with the
+gradient."""
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def arithmetic(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """The passes' arithmetic: bf16 is autocast over float32 weights."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+    """The passes' arithmetic: bf16 and fp16 are autocast over float32 weights."""
+    return torch.autocast(device.type, dtype=AUTOCAST[precision]) if precision in AUTOCAST else nullcontext()
 
 
 class BatchGradient:
-    """Evaluates gradients into `reduced`; the loss is the mean cross-entropy over the global batch."""
+    """Evaluates gradients into `reduced`; the loss is the mean cross-entropy over the global batch, times `scale`."""
 
     def __init__(
         self, model: nn.Module, images: TrainingSet, spec: TrainingSpec, plan: BatchPlan, world: World,
-        reduced: ReducedGradients,
+        reduced: ReducedGradients, scale: LossScale | None = None,
     ) -> None:  # fmt: skip
         self.model, self.spec, self.plan, self.world, self.reduced = model, spec, plan, world, reduced
+        self.scale = scale or LossScale()
         self.batches = images.batches(spec.seed, plan, world.rank)
         self.cpu_time = StepsCpuTime(world.device)
+        self._step, self._stop_wanted, self._precision = 0, False, spec.precision
 
-    def at(self, step: int, stop_wanted: bool) -> Callable[[], Evaluated]:
-        return partial(self.evaluate, step, stop_wanted)
+    def at(self, step: int, *, stop_wanted: bool = False) -> BatchGradient:
+        """The passes of one step (`trainer.passes.Passes`)."""
+        self._step, self._stop_wanted = step, stop_wanted
+        return self
 
-    def evaluate(self, step: int, stop_wanted: bool) -> Evaluated:
-        """One gradient evaluation: `plan.num_micro_batches` forward-backward passes on every rank, one all-reduce."""
-        passes = self.world.size * self.plan.num_micro_batches
-        self.reduced.zero_()
-        for micro_batch in range(self.plan.num_micro_batches):
-            pixels, labels = self.batches.at(step, micro_batch)
-            randomness.seed_masks(self.spec.seed, step, micro_batch, self.world.rank)
-            with arithmetic(self.spec.precision, self.world.device):
-                logits = self._forward(pixels)
-                loss = cross_entropy(logits, labels) / passes
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.reduced.scalars[0] += loss.detach()
-            self.reduced.scalars[1] += (logits.detach().argmax(dim=1) == labels).sum()
-            self.world.passed()
-        if stop_wanted:
-            self.reduced.scalars[2] = 1.0
-        self.reduced.scalars[3] = self.cpu_time.to_send()
-        loss_sum, correct, stop_flag, cpu_seconds = self.reduced.sum_over_ranks().double().unbind()
+    @property
+    def num_micro_batches(self) -> int:
+        return self.plan.num_micro_batches
+
+    @property
+    def num_ranks(self) -> int:
+        return self.world.size
+
+    def begin(self, *, refresh: bool) -> None:
+        # Both passes, so that what one rounds away is no part of their difference.
+        self._precision = (self.spec.ascent_precision if refresh else None) or self.spec.precision
+
+    def zero(self, *, keep_numbers: bool = False) -> None:
+        self.reduced.zero_(keep_scalars=keep_numbers)
+
+    def forward_backward(self, micro_batch: int, *, perturbed: bool = False) -> None:
+        pixels, labels = self.batches.at(self._step, micro_batch)
+        randomness.seed_masks(self.spec.seed, self._step, micro_batch, self.world.rank)
+        with arithmetic(self._precision, self.world.device):
+            logits = self._forward(pixels)
+            loss = cross_entropy(logits, labels) / (self.num_ranks * self.num_micro_batches)
+        (loss * self.scale.factor).backward()  # type: ignore[no-untyped-call]
+        numbers = self.reduced.scalars
+        if perturbed:
+            numbers[1] += loss.detach()
+        else:
+            numbers[0] += loss.detach()
+            numbers[2] += (logits.detach().argmax(dim=1) == labels).sum()
+        self.world.passed()
+
+    def sum_over_ranks(self) -> Evaluated:
+        numbers = self.reduced.scalars
+        if self._stop_wanted:
+            numbers[3] = 1.0
+        numbers[4] = self.cpu_time.to_send()
+        loss, perturbed_loss, correct, stop, cpu_seconds = self.reduced.sum_over_ranks().double().unbind()
         self.cpu_time.received(cpu_seconds)
-        return Evaluated(loss=loss_sum, correct=correct, stop=stop_flag)
+        return Evaluated(loss=loss, perturbed_loss=perturbed_loss, correct=correct, stop=stop)
+
+    def evaluate(self, step: int) -> Evaluated:
+        """The gradient of one global batch."""
+        self.at(step).begin(refresh=False)
+        return evaluate(self)
 
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         try:

@@ -38,26 +38,31 @@ import torch
 from torch import Tensor
 
 from trainer.contract.methods import Layerwise
+from trainer.looksam import norms, total
 
 
 @torch.no_grad()
 def ascent(
-    weights: Sequence[Tensor], gradient: Sequence[Tensor], gradient_norm: Tensor, *, rho: float, rule: Layerwise,
-    exclude_one_dimensional: bool,
+    weights: Sequence[Tensor], gradient: Sequence[Tensor], gradient_norms: Tensor, *, rho: float, rule: Layerwise,
+    exclude_one_dimensional: bool, loss_scale: float | Tensor = 1.0,
 ) -> list[Tensor]:  # fmt: skip
-    """eps, a new tensor for each weight. `gradient_norm` is ||g|| over all tensors, also the excluded ones."""
-    scales = _scales(weights, gradient, gradient_norm, rule, exclude_one_dimensional) * rho
+    """eps^l/g^l for each tensor, 0-dim, in the dtype of the gradient.
+
+    `gradient_norms` are those of each tensor, shape (tensors,), float64; ||g|| goes over all, also the excluded ones.
+    The gradient is that of the loss times `loss_scale`, which `literal` alone must know.
+    """
+    scales = _scales(weights, gradient_norms, rule, exclude_one_dimensional, loss_scale) * rho
     # A gradient near the smallest numbers would need a scale beyond the largest: eps^l is smaller then, not infinite.
     scales = scales.clamp(max=torch.finfo(gradient[0].dtype).max).to(gradient[0].dtype)
-    return list(torch._foreach_mul(list(gradient), list(scales.unbind())))
+    return list(scales.unbind())
 
 
 def _scales(
-    weights: Sequence[Tensor], gradient: Sequence[Tensor], gradient_norm: Tensor, rule: Layerwise,
-    exclude_one_dimensional: bool,
+    weights: Sequence[Tensor], gradient_norms: Tensor, rule: Layerwise, exclude_one_dimensional: bool,
+    loss_scale: float | Tensor,
 ) -> Tensor:  # fmt: skip
     """eps^l/g^l for rho = 1, shape (tensors,), float64."""
-    gradient_norms, sizes = _norms(gradient), _norms(weights)
+    sizes = norms(weights)
     one_dimensional = _one_dimensional(weights)
     has_trust_one = one_dimensional | (sizes == 0)
     sizes = torch.where(has_trust_one, 1.0, sizes)
@@ -68,18 +73,13 @@ def _scales(
         case "trust":
             scales = sizes / gradient_norms
         case "literal":
-            scales = torch.where(has_trust_one, 1.0, sizes / gradient_norms) / gradient_norm
+            scales = torch.where(has_trust_one, 1.0, loss_scale * sizes / gradient_norms) / total(gradient_norms)
         case "unit":
             scales = 1.0 / gradient_norms
         case "asam_dual":
             dual_norm = torch.linalg.vector_norm(torch.where(perturbed, sizes * gradient_norms, 0.0))
             scales = sizes**2 / dual_norm
     return torch.where(perturbed, scales, 0.0)
-
-
-def _norms(tensors: Sequence[Tensor]) -> Tensor:
-    """L2 norm of each tensor, shape (tensors,), in float64."""
-    return torch.stack(torch._foreach_norm(list(tensors), 2, dtype=torch.float64))
 
 
 def _one_dimensional(tensors: Sequence[Tensor]) -> Tensor:

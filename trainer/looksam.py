@@ -12,7 +12,9 @@ A *refresh* every k steps, the first step always, and k-1 *reuse* steps in betwe
               d   = g_s,  u = g_v/||g_v|| is stored
     reuse:    d   = g + alpha * ||g|| * u
 
-and the base optimizer takes d as its gradient. Every norm and inner product is one number over all tensors ("global").
+and the base optimizer takes d as its gradient. Every norm and inner product is one number over all tensors (`scope`
+"global"). With "per_tensor" those of the split and of the reuse are taken tensor by tensor, and alpha, c and the gate
+are one for each; the ascent stays as it is (`trainer.layerwise` has the ones that differ by tensor).
 
     symbol          name                  |  symbol            name
     w               weights               |  u = g_v/||g_v||   direction
@@ -32,9 +34,9 @@ alpha = min(1, ||g_v||/||g||) * c, where c follows the cosine between successive
 ||g_v||/||g|| of the last refresh as it is: the stored direction at the size it had, for study (it can diverge).
 
 Cost in gradient evaluations: a refresh 2, a reuse 1, so T + ceil(T/k) for T steps. Memory beyond the base optimizer:
-one copy of the weights for u, and two more while a refresh runs.
+one copy of the weights for u, which holds g while a refresh runs, and then one more for the weights themselves.
 
-Scalars are 0-dim float64 tensors on the device of the weights; nothing here waits for the device.
+Numbers are float64 tensors on the device of the weights; nothing here waits for the device.
 """
 
 from __future__ import annotations
@@ -45,36 +47,66 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainer.contract.methods import Scope
+
 # What is left of g_v below this share of ||g_s|| is rounding (measured: 1e-7 in fp32, 2e-16 in fp64 at rho = 0).
 NEGLIGIBLE_SHARE = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 PERSISTENCE_DECAY = 0.8
 
+MAX_SAMPLE = 2**20
+"""Elements of the direction that the cosine with the one before is taken over, at most: all of a smaller model."""
+
+
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """L2 norm of each tensor, shape (tensors,), in float64."""
+    return torch.stack(torch._foreach_norm(list(tensors), 2, dtype=torch.float64))
+
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:
     """L2 norm over all tensors as one vector, in float64."""
-    partials = torch._foreach_norm(list(tensors), 2, dtype=torch.float64)
-    total: Tensor = torch.linalg.vector_norm(torch.stack(partials))
-    return total
+    return total(norms(tensors))
 
 
-def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Inner product over all tensors as one vector, in float64."""
-    return torch.stack([(x.double() * y.double()).sum() for x, y in zip(a, b, strict=True)]).sum()
+def total(each: Tensor) -> Tensor:
+    """The norm over all tensors from the norm of each."""
+    whole: Tensor = torch.linalg.vector_norm(each)
+    return whole
+
+
+def inners(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Inner product of each pair, shape (tensors,), in float64."""
+    return torch.stack([(x.double() * y.double()).sum() for x, y in zip(a, b, strict=True)])
+
+
+def scoped_norm(each: Tensor, scope: Scope) -> Tensor:
+    """From the norm of each tensor: 0-dim over all ("global"), or as they are ("per_tensor")."""
+    return total(each) if scope == "global" else each
+
+
+def scoped_inner(each: Tensor, scope: Scope) -> Tensor:
+    return each.sum() if scope == "global" else each
 
 
 @torch.no_grad()
-def ascent(weights: Sequence[Tensor], gradient: Sequence[Tensor], gradient_norm: Tensor, *, rho: float) -> list[Tensor]:
-    """eps = rho * g/||g||, a new tensor for each weight; the weights themselves do not matter here."""
+def ascent(
+    weights: Sequence[Tensor], gradient: Sequence[Tensor], gradient_norms: Tensor, *, rho: float,
+    loss_scale: float | Tensor = 1.0,
+) -> list[Tensor]:  # fmt: skip
+    """eps^l/g^l for each tensor, 0-dim: rho/||g|| for all. Weights and loss scale do not matter here."""
+    gradient_norm = total(gradient_norms)
     scale = torch.where(gradient_norm == 0, 0.0, rho / gradient_norm)
-    return list(torch._foreach_mul(list(gradient), scale.to(gradient[0].dtype)))
+    # A gradient near the smallest numbers would need a scale beyond the largest: eps is smaller then, not infinite.
+    scale = scale.clamp(max=torch.finfo(gradient[0].dtype).max).to(gradient[0].dtype)
+    return [scale] * len(gradient)
 
 
 @torch.no_grad()
-def perturb(weights: Sequence[Tensor], eps: Sequence[Tensor]) -> list[Tensor]:
-    """Adds eps to the weights in place; returns copies of the weights before, for `restore`."""
+def perturb(weights: Sequence[Tensor], gradient: Sequence[Tensor], scales: Sequence[Tensor]) -> list[Tensor]:
+    """Adds eps^l = scale^l * g^l to the weights in place; returns copies of the weights before, for `restore`."""
     saved = [weight.clone() for weight in weights]
-    torch._foreach_add_(list(weights), list(eps))
+    for weight, g, scale in zip(weights, gradient, scales, strict=True):
+        weight.addcmul_(g, scale)
     return saved
 
 
@@ -86,52 +118,77 @@ def restore(weights: Sequence[Tensor], saved: Sequence[Tensor]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """What a refresh finds besides d = g_s. All scalars are 0-dim float64 tensors."""
+    """What a refresh finds besides d = g_s. All numbers are float64 tensors: 0-dim, or (tensors,) where per tensor."""
 
     direction: list[Tensor]
     """u = g_v/||g_v||; all zeros where g_v is negligible."""
     exists: Tensor
-    """Whether g_v is more than rounding."""
+    """bool: whether g_v is more than rounding."""
     orthogonal_norm: Tensor
     """||g_v||, 0 where negligible."""
-    gradient_cosine: Tensor
-    """cos(g, g_s); 0 where either is zero."""
     orthogonal_ratio: Tensor
     """||g_v||/||g||; 0 where g is zero."""
+    gradient_cosine: Tensor
+    """cos(g, g_s), 0-dim in both scopes; 0 where either is zero."""
 
 
 @torch.no_grad()
 def split(
-    gradient: list[Tensor], perturbed_gradient: Sequence[Tensor], gradient_norm: Tensor, perturbed_norm: Tensor
-) -> Split:
-    """Takes the part of g_s along g away. `gradient` is overwritten: its memory becomes the direction's."""
-    product = inner(gradient, perturbed_gradient)
-    along = torch.where(gradient_norm == 0, 0.0, product / gradient_norm**2)
-    torch._foreach_mul_(gradient, (-along).to(gradient[0].dtype))
+    gradient: list[Tensor], perturbed_gradient: Sequence[Tensor], gradient_norms: Tensor, perturbed_norms: Tensor,
+    scope: Scope = "global",
+) -> Split:  # fmt: skip
+    """Takes the part of g_s along g away. `gradient` is overwritten: its memory becomes the direction's.
+
+    The norms are those of each tensor, shape (tensors,).
+    """
+    products = inners(gradient, perturbed_gradient)
+    gradient_norm, perturbed_norm = scoped_norm(gradient_norms, scope), scoped_norm(perturbed_norms, scope)
+    along = torch.where(gradient_norm == 0, 0.0, scoped_inner(products, scope) / gradient_norm**2)
+    _multiply(gradient, -along)
     torch._foreach_add_(gradient, list(perturbed_gradient))  # now g_v
-    rest = norm(gradient)
+    rest = scoped_norm(norms(gradient), scope)
     exists = rest > NEGLIGIBLE_SHARE[gradient[0].dtype] * perturbed_norm
-    torch._foreach_mul_(gradient, torch.where(exists, 1.0 / rest, 0.0).to(gradient[0].dtype))  # now u
+    _multiply(gradient, torch.where(exists, 1.0 / rest, 0.0))  # now u
     orthogonal_norm = torch.where(exists, rest, 0.0)
     return Split(
         direction=gradient,
         exists=exists,
         orthogonal_norm=orthogonal_norm,
-        gradient_cosine=_quotient(product, gradient_norm * perturbed_norm),
         orthogonal_ratio=_quotient(orthogonal_norm, gradient_norm),
+        gradient_cosine=_quotient(products.sum(), total(gradient_norms) * total(perturbed_norms)),
     )
 
 
 @torch.no_grad()
-def reuse(gradient: list[Tensor], direction: Sequence[Tensor], gradient_norm: Tensor, alpha: Tensor) -> None:
+def reuse(
+    gradient: list[Tensor], direction: Sequence[Tensor], gradient_norms: Tensor, alpha: Tensor, scope: Scope = "global"
+) -> None:
     """Turns g into d = g + alpha * ||g|| * u in place; the correction's norm is alpha * ||g||."""
-    strength = (alpha * gradient_norm).to(gradient[0].dtype)
-    torch._foreach_add_(gradient, torch._foreach_mul(list(direction), strength))
+    strength = (alpha * scoped_norm(gradient_norms, scope)).to(gradient[0].dtype)
+    for g, u, each in zip(gradient, direction, strength.expand(len(gradient)).unbind(), strict=True):
+        g.addcmul_(u, each)
 
 
-def direction_cosine(now: Split, before: Sequence[Tensor], before_exists: Tensor) -> Tensor:
-    """cos(g_v now, g_v of the refresh before); NaN where either is negligible."""
-    return torch.where(now.exists & before_exists, inner(now.direction, before), torch.nan)
+@torch.no_grad()
+def clip(gradient: list[Tensor], max_norm: float, gradient_norm: Tensor) -> None:
+    """Shortens d, whose norm is given, to `max_norm` where it is longer."""
+    torch._foreach_mul_(gradient, (max_norm / gradient_norm).clamp(max=1.0).to(gradient[0].dtype))
+
+
+@torch.no_grad()
+def sample(direction: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of at most 2^20 elements, the same ones each time and some of every tensor; all of a small model."""
+    stride = _stride(sum(tensor.numel() for tensor in direction), len(direction))
+    return [tensor.reshape(-1)[::stride].clone() for tensor in direction]
+
+
+def direction_cosine(now: Split, before: Sequence[Tensor], before_exists: Tensor, scope: Scope = "global") -> Tensor:
+    """cos(g_v now, g_v of the refresh before), over the `sample` of the one before; NaN where either is negligible."""
+    stride = _stride(sum(tensor.numel() for tensor in now.direction), len(before))
+    current = [tensor.reshape(-1)[::stride] for tensor in now.direction]
+    sizes = scoped_norm(norms(current), scope) * scoped_norm(norms(before), scope)
+    cosine = scoped_inner(inners(current, before), scope) / sizes
+    return torch.where(now.exists & before_exists & (sizes > 0), cosine, torch.nan)
 
 
 def updated_persistence(persistence: Tensor, cosine: Tensor) -> Tensor:
@@ -143,6 +200,20 @@ def updated_persistence(persistence: Tensor, cosine: Tensor) -> Tensor:
 def shrunk_alpha(orthogonal_ratio: Tensor, persistence: Tensor) -> Tensor:
     """alpha = min(1, ||g_v||/||g||) * c, kept until the next refresh."""
     return orthogonal_ratio.clamp(max=1) * persistence
+
+
+def _multiply(tensors: list[Tensor], factor: Tensor) -> None:
+    """In place, by one number or by one for each tensor."""
+    factor = factor.to(tensors[0].dtype)
+    torch._foreach_mul_(tensors, factor if factor.ndim == 0 else list(factor.unbind()))
+
+
+def _stride(elements: int, tensors: int) -> int:
+    """1, or a stride that shares no factor 2 or 3 with the lengths of rows, which the sample would then follow."""
+    stride = -(-elements // (MAX_SAMPLE - tensors)) if elements > MAX_SAMPLE else 1
+    while stride > 1 and (stride % 2 == 0 or stride % 3 == 0):
+        stride += 1
+    return stride
 
 
 def _quotient(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -9,24 +9,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, data, model, randomness, resume, sharpness
+from trainer import checkpoint, data, looksam, model, randomness, resume, sharpness
 from trainer.cadence import Cadence
 from trainer.contract.ends import EndReason
-from trainer.contract.methods import LookLayerSAM, Method
+from trainer.contract.methods import LookLayerSAM, Method, NoMethod
 from trainer.contract.spec import TrainingSpec
 from trainer.datasets.order import plan_batches
 from trainer.errors import TrainerError, exhaustion_named
 from trainer.evaluate import validate
 from trainer.gradient import NUM_SCALARS, BatchGradient
 from trainer.listener import Listener, Outcome, Silence
+from trainer.loss_scale import LossScale
 from trainer.optimizer import GuardedOptimizer, learning_rate
 from trainer.parallel import LateFlags, ReducedGradients, World
-from trainer.step import Descent, MethodState, Tensors, choose_step
+from trainer.passes import Passes, Tensors
+from trainer.step import Descent, MethodState, Step, choose_step
 
 NO_PERSISTENCE = "direction_does_not_persist"
 NO_PERSISTENCE_REFRESHES = 20
@@ -71,14 +74,19 @@ def _train(
     network = model.build(spec, images, world)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     reduced = ReducedGradients(weights, world, NUM_SCALARS)
-    gradient = BatchGradient(network, images.train, spec, plan, world, reduced)
+    scale = LossScale.of(spec.precision)
+    gradient = BatchGradient(network, images.train, spec, plan, world, reduced, scale)
 
     # Base optimizer and method
     optimizer = GuardedOptimizer(spec.optimizer, weights)
     state = MethodState.fresh(world.device)
-    standing = resume.Standing() if saved is None else resume.put_back(saved, network, optimizer, state)
-    tensors = Tensors(weights=weights, gradients=reduced.tensors, buffers=list(network.buffers()))
-    take_step = choose_step(spec.method, tensors, state)
+    standing = resume.Standing() if saved is None else resume.put_back(
+        saved, network, optimizer, state, scale, world
+    )  # fmt: skip
+    tensors = Tensors(
+        weights=weights, gradients=reduced.tensors, buffers=list(network.buffers()), loss_scale=scale
+    )  # fmt: skip
+    take_step = choose_step(spec.method, tensors, state, rho=partial(_rho, spec, total))
     flags = LateFlags(world.device)
     gradient.cpu_time.total.fill_(standing.cpu_seconds)
 
@@ -91,8 +99,13 @@ def _train(
         optimizer.set_learning_rate(lr)
         stop_wanted = world.is_first and stop is not None and stop()
         with gradient.cpu_time:
-            descent = take_step(step, gradient.at(step, stop_wanted))
+            descent = _finite_where_that_decides(take_step, step, gradient.at(step, stop_wanted=stop_wanted), scale)
+            if scale.moves:
+                reduced.multiply_(1 / scale.factor)  # once, on d: what led to it does not depend on the scale
+            if spec.clip_norm is not None:
+                looksam.clip(reduced.tensors, spec.clip_norm, looksam.norm(reduced.tensors))
             optimizer.step(descent.finite)
+            scale.applied()
 
         done = standing.step = step + 1
         flags.push(done, torch.stack([optimizer.bad, descent.evaluated.stop.float()]))
@@ -101,7 +114,7 @@ def _train(
         stopping = False
         for at, (bad, wish) in flags.read(everything=logs or validates or saves or shows_signals):
             if bad:
-                raise TrainerError(EndReason.loss_not_finite, _not_finite(at, lr))
+                raise TrainerError(EndReason.loss_not_finite, _not_finite(at))
             stopping = stopping or wish > 0
         if step == first_step:
             _wait_for(world.device)
@@ -133,13 +146,34 @@ def _train(
         standing.seconds = speed.seconds
         if world.is_first and (saves or stopping):
             standing.cpu_seconds = gradient.cpu_time.total.item()
-            captured = resume.capture(standing, spec, network, optimizer, state, world)
+            captured = resume.capture(standing, spec, network, optimizer, state, scale, world)
             path, size_bytes = checkpoint.save(captured, folder, before_rename=tell.before_checkpoint)
             tell.checkpoint(done, path, size_bytes)
             checkpoint.keep_newest(folder, current_step=done, keep=spec.checkpoint.keep)
         if stopping and done < total:
             return _outcome(EndReason.cancelled_by_user, standing, state, f"Stopped after step {done} of {total}.")
     return _outcome(EndReason.completed, standing, state, "")
+
+
+def _finite_where_that_decides(take_step: Step, step: int, passes: Passes, scale: LossScale) -> Descent:
+    """One step; in fp16 again with half the loss scale until it is finite, for which the host waits each time.
+
+    Elsewhere the host does not wait: a step that is not finite moves nothing, and ends the run when it is noticed.
+    """
+    while True:
+        descent = take_step(step, passes)
+        if not scale.moves or descent.finite:
+            return descent
+        if not scale.skipped():
+            raise TrainerError(EndReason.loss_not_finite, _not_finite(step + 1))
+
+
+def _rho(spec: TrainingSpec, total_steps: int, step: int) -> float:
+    """The radius of a step."""
+    if isinstance(spec.method, NoMethod):
+        return 0.0
+    follows = spec.method.rho_schedule == "learning_rate"
+    return spec.method.rho * (learning_rate(spec.schedule, 1.0, step, total_steps) if follows else 1.0)
 
 
 def _outcome(reason: EndReason, standing: resume.Standing, state: MethodState, detail: str) -> Outcome:
@@ -172,10 +206,10 @@ def _tell_once_if_nothing_persists(
         tell.notice(NO_PERSISTENCE, NO_PERSISTENCE_TEXT.format(without_reuse=without_reuse), standing.step)
 
 
-def _not_finite(step: int, lr: float) -> str:
+def _not_finite(step: int) -> str:
     return (
-        f"The loss or the gradient of step {step} was not finite (learning rate {lr:.3g}); the weights are those "
-        "before it. Lower `optimizer.lr`, `method.rho` or `method.alpha`, or raise `schedule.warmup_steps`."
+        f"The loss or the gradient of step {step} was not finite; the weights are those before it. Lower "
+        "`optimizer.lr`, `method.rho` or `method.alpha`, or raise `schedule.warmup_steps`."
     )
 
 

@@ -112,6 +112,7 @@ class ReducedGradients:
         self._buffer = torch.zeros(
             sum(weight.numel() for weight in weights) + num_scalars, dtype=weights[0].dtype, device=world.device
         )
+        self._gradients = self._buffer[: self._buffer.numel() - num_scalars]
         *pieces, self.scalars = torch.split(self._buffer, [*(weight.numel() for weight in weights), num_scalars])
         self.tensors = [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
         self._weights = weights
@@ -123,8 +124,12 @@ class ReducedGradients:
             for weight in weights
         ]
 
-    def zero_(self) -> None:
-        self._buffer.zero_()
+    def zero_(self, *, keep_scalars: bool = False) -> None:
+        (self._gradients if keep_scalars else self._buffer).zero_()
+
+    def multiply_(self, factor: float) -> None:
+        """The gradients alone."""
+        self._gradients.mul_(factor)
 
     def sum_over_ranks(self) -> Tensor:
         """Sums gradients and scalars in place; returns a copy of the scalars, which outlives the next `zero_`."""

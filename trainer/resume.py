@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from torch import nn
 from trainer import checkpoint
 from trainer.checkpoint import Saved
 from trainer.contract.ends import EndReason
-from trainer.contract.spec import TrainingSpec
+from trainer.contract.spec import TrainingSpec, stored_spec
 from trainer.errors import TrainerError, first_line, rejected
 from trainer.listener import Listener
+from trainer.loss_scale import LossScale
 from trainer.optimizer import GuardedOptimizer
 from trainer.parallel import World
 from trainer.step import MethodState
@@ -61,7 +62,7 @@ def newest(candidates: Sequence[Path], spec: TrainingSpec, world: World, tell: L
 
 def capture(
     standing: Standing, spec: TrainingSpec, model: nn.Module, optimizer: GuardedOptimizer, state: MethodState,
-    world: World,
+    scale: LossScale, world: World,
 ) -> Saved:  # fmt: skip
     """Refers to the live tensors, so it is to be written before the next step."""
     return Saved(
@@ -74,6 +75,7 @@ def capture(
             "direction_exists": state.direction_exists, "persistence": state.persistence, "alpha": state.alpha,
             "weak_refreshes": state.weak_refreshes,
         },
+        loss_scale=asdict(scale),
         gradient_evaluations=state.gradient_evaluations,
         told=list(standing.told),
         seconds=standing.seconds,
@@ -84,8 +86,14 @@ def capture(
     )  # fmt: skip
 
 
-def put_back(saved: Saved, model: nn.Module, optimizer: GuardedOptimizer, state: MethodState) -> Standing:
-    """Writes a checkpoint into the live parts. Raises TrainerError(checkpoint_unreadable) where it does not fit."""
+def put_back(
+    saved: Saved, model: nn.Module, optimizer: GuardedOptimizer, state: MethodState, scale: LossScale, world: World
+) -> Standing:
+    """Writes a checkpoint into the live parts. Raises TrainerError(checkpoint_unreadable) where it does not fit.
+
+    With another number of workers the direction of the last refresh is left out, so that the next step refreshes: the
+    passes are cut otherwise, and so are the masks under which it was found.
+    """
     device = state.alpha.device
     try:
         model.load_state_dict(saved.model)
@@ -97,7 +105,10 @@ def put_back(saved: Saved, model: nn.Module, optimizer: GuardedOptimizer, state:
             "it may be of another version of timm or torch.",
         ) from error
     state.gradient_evaluations = saved.gradient_evaluations
-    state.direction = None if saved.direction is None else [tensor.to(device) for tensor in saved.direction]
+    if saved.direction is not None and saved.world_size == world.size:
+        state.direction = [tensor.to(device) for tensor in saved.direction]
+    for name, number in saved.loss_scale.items():
+        setattr(scale, name, number)
     for name, value in saved.method.items():
         setattr(state, name, value.to(device))
     return Standing(
@@ -115,8 +126,9 @@ def threads_to_use(saved: Saved | None, world: World, settled: int | None) -> in
 
 def _check_same_training(saved: Saved, spec: TrainingSpec) -> None:
     now: dict[str, Any] = spec.model_dump(mode="json")
+    then: dict[str, Any] = stored_spec(saved.spec).model_dump(mode="json")  # with fields that are newer than it
     for name in now.keys() - MAY_DIFFER:
-        before = saved.spec.get(name)
+        before = then[name]
         if before != now[name]:
             raise rejected(
                 f"{name} is {now[name]!r}, but the checkpoint of step {saved.step} was trained with {before!r}: must "

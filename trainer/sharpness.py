@@ -40,10 +40,10 @@ def measure(
         reduced.zero_()
         loss = _mean_loss(model, images, spec, world, with_gradient=True)
         reduced.sum_over_ranks()
-        eps = looksam.ascent(
-            weights, reduced.tensors, looksam.norm(reduced.tensors), rho=spec.evaluation.sharpness_radius
+        scales = looksam.ascent(
+            weights, reduced.tensors, looksam.norms(reduced.tensors), rho=spec.evaluation.sharpness_radius
         )
-        saved = looksam.perturb(weights, eps)
+        saved = looksam.perturb(weights, reduced.tensors, scales)
         try:
             raised = _mean_loss(model, images, spec, world, with_gradient=False)
         finally:

@@ -2,13 +2,12 @@
 
 A step evaluates gradients (one or two passes over the same global batch) and leaves the descent direction d where the
 base optimizer looks for its gradient. It moves the weights only between the two passes of a refresh, and puts them back
-bit for bit, whatever happens in between. It neither owns the model nor the loss: `evaluate` fills `gradients`.
+bit for bit, whatever happens in between. It neither owns the model nor the loss: `Passes` fill the gradients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -17,46 +16,28 @@ import torch
 from torch import Tensor
 
 from trainer import layerwise, looksam
-from trainer.contract.methods import SAM, LayerSAM, LookLayerSAM, LookSAM, Method
+from trainer.contract.methods import SAM, LayerSAM, LookLayerSAM, LookSAM, Method, NoMethod
+from trainer.passes import Evaluated, Passes, Tensors, evaluate
+from trainer.perturbation import PERTURBATIONS, Ascent, TwoGradients
 
 WEAK_PERSISTENCE = 0.1
 
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluated:
-    """One gradient evaluation, agreed over all ranks. 0-dim float64 tensors on the device."""
-
-    loss: Tensor
-    """Mean over the global batch."""
-    correct: Tensor
-    """Images classified rightly."""
-    stop: Tensor
-    """More than 0 where rank 0 was asked to stop."""
-
-
-Evaluate = Callable[[], Evaluated]
-"""Writes the gradient of the global batch, summed over ranks, into `Tensors.gradients`."""
-
-Ascent = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], list[Tensor]]
-"""eps from the weights, their gradients and ||g||: where the methods differ that take a second gradient."""
-
-
-@dataclass(kw_only=True)
-class Tensors:
-    """What a step works on: trainable tensors, their gradients in the same order, buffers a forward pass may write."""
-
-    weights: Sequence[Tensor]
-    gradients: list[Tensor]
-    buffers: list[Tensor]
+Rho = Callable[[int], float]
+"""The radius of a step, counted from 0."""
 
 
 @dataclass(kw_only=True)
 class MethodState:
-    """What a method carries from one step to the next; a checkpoint holds all of it. Scalars are 0-dim tensors."""
+    """What a method carries from one step to the next; a checkpoint holds all of it.
+
+    Numbers are 0-dim tensors; in scope "per_tensor" alpha, c and `direction_exists` have one entry for each tensor once
+    there was a refresh.
+    """
 
     gradient_evaluations: int
     direction: list[Tensor] | None
-    """u of the last refresh; None before the first and after a resume that has none, which forces a refresh."""
+    """u of the last refresh; None before the first, after a resume that has none and after a refresh that failed: then
+    the next step is a refresh."""
     direction_exists: Tensor
     """bool: whether the last refresh's g_v was more than rounding."""
     persistence: Tensor
@@ -64,7 +45,7 @@ class MethodState:
     alpha: Tensor
     """In use until the next refresh, float64."""
     weak_refreshes: Tensor
-    """Refreshes in a row after which c was below 0.1, float64."""
+    """Refreshes in a row after which c (its mean over the tensors) was below 0.1, float64, 0-dim."""
 
     @classmethod
     def fresh(cls, device: torch.device) -> MethodState:
@@ -82,22 +63,24 @@ class Descent:
     evaluated: Evaluated
     """Of the first pass: at the weights before the step."""
     gradient_norm: Tensor
+    """||g||; NaN where the gradient of the global batch was not needed (SAM with an ascent per rank)."""
     finite: Tensor
     """bool: whether every loss and gradient of the step is finite, on any rank."""
     signals: dict[str, Tensor]
 
 
 class Step(Protocol):
-    def __call__(self, step: int, evaluate: Evaluate) -> Descent:
-        """Leaves d in the gradients. `step` counts from 0."""
+    def __call__(self, step: int, passes: Passes) -> Descent:
+        """Leaves d, times the loss scale, in the gradients. `step` counts from 0."""
 
 
-def choose_step(method: Method, tensors: Tensors, state: MethodState) -> Step:
+def choose_step(method: Method, tensors: Tensors, state: MethodState, rho: Rho | None = None) -> Step:
+    """`rho`: where the radius is not the same at every step."""
     match method:
         case SAM() | LayerSAM():
-            return SAMStep(method, ascent_of(method), tensors, state)
+            return SAMStep(method, tensors, state, rho)
         case LookSAM() | LookLayerSAM():
-            return LookSAMStep(method, ascent_of(method), tensors, state)
+            return LookSAMStep(method, tensors, state, rho)
         case _:
             return BaseStep(tensors, state)
 
@@ -106,10 +89,22 @@ def ascent_of(method: SAM | LookSAM | LayerSAM | LookLayerSAM) -> Ascent:
     """SAM's ascent, or the layer-wise one, with the method's options."""
     match method:
         case SAM() | LookSAM():
-            return partial(looksam.ascent, rho=method.rho)
+            return looksam.ascent
         case LayerSAM() | LookLayerSAM():
-            exclude = method.one_dimensional == "excluded"
-            return partial(layerwise.ascent, rho=method.rho, rule=method.layerwise, exclude_one_dimensional=exclude)
+            excluded = method.one_dimensional == "excluded"
+            return partial(layerwise.ascent, rule=method.layerwise, exclude_one_dimensional=excluded)
+
+
+def is_refresh(method: Method, step: int) -> bool:
+    """Whether step `step` takes the second gradient by the method's calendar."""
+    return not isinstance(method, NoMethod) and is_active(method, step) and (step - method.start_step) % method.k == 0
+
+
+def is_active(method: Method, step: int) -> bool:
+    """Whether the method is on: outside of [start_step, stop_step) the base optimizer trains alone."""
+    if isinstance(method, NoMethod):
+        return False
+    return method.start_step <= step and (method.stop_step is None or step < method.stop_step)
 
 
 class BaseStep:
@@ -118,108 +113,155 @@ class BaseStep:
     def __init__(self, tensors: Tensors, state: MethodState) -> None:
         self.tensors, self.state = tensors, state
 
-    def __call__(self, step: int, evaluate: Evaluate) -> Descent:
-        return _descend(self.tensors, self.state, evaluate)
-
-
-class SAMStep:
-    """d = g_s when t mod k = 0 (two gradient evaluations), d = g otherwise."""
-
-    def __init__(self, method: SAM | LayerSAM, ascend: Ascent, tensors: Tensors, state: MethodState) -> None:
-        self.method, self.ascend, self.tensors, self.state = method, ascend, tensors, state
-
-    def __call__(self, step: int, evaluate: Evaluate) -> Descent:
-        if step % self.method.k:
-            return _descend(self.tensors, self.state, evaluate)
-        descent, _ = _ascend_and_descend(self.tensors, self.state, evaluate, self.ascend)
+    def __call__(self, step: int, passes: Passes) -> Descent:
+        descent, _ = _descend(self.tensors, self.state, passes)
         return descent
 
 
-class LookSAMStep:
+class _Ascending:
+    """What the steps share that take a second gradient."""
+
+    def __init__(
+        self, method: SAM | LookSAM | LayerSAM | LookLayerSAM, tensors: Tensors, state: MethodState, rho: Rho | None
+    ) -> None:
+        self.method, self.tensors, self.state = method, tensors, state
+        self._ascent = ascent_of(method)
+        self._perturbation = PERTURBATIONS[method.perturbation]
+        self._rho = rho or (lambda step: method.rho)
+        self._spare: list[Tensor] | None = None  # memory for g where no direction is kept
+
+    def _two_gradients(self, step: int, passes: Passes, held: list[Tensor] | None) -> TwoGradients:
+        passes.begin(refresh=True)
+        found = self._perturbation(self.tensors, passes, self._ascent, self._rho(step), held)
+        self.state.gradient_evaluations += 1 if found.perturbed_loss is None else 2
+        return found
+
+    def _room(self) -> list[Tensor]:
+        spare, self._spare = self._spare, None
+        return spare or [torch.empty_like(gradient) for gradient in self.tensors.gradients]
+
+
+class SAMStep(_Ascending):
+    """d = g_s every k steps (two gradient evaluations), d = g otherwise."""
+
+    method: SAM | LayerSAM
+
+    def __call__(self, step: int, passes: Passes) -> Descent:
+        if not is_refresh(self.method, step):
+            descent, _ = _descend(self.tensors, self.state, passes)
+            return descent
+        held = self._room() if self.method.perturbation == "global" else None
+        two = self._two_gradients(step, passes, held)
+        if two.perturbed_loss is None or held is None:
+            self._spare = held
+            return _found(self.tensors, two)
+        norms, perturbed_norms = two.gradient_norms, looksam.norms(self.tensors.gradients)
+        assert norms is not None
+        split = looksam.split(held, self.tensors.gradients, norms, perturbed_norms)
+        self._spare = held
+        return _found(self.tensors, two, split, perturbed_norms, self._rho(step))
+
+
+class LookSAMStep(_Ascending):
     """d = g_s at a refresh (two gradient evaluations), d = g + alpha*||g||*u at a reuse (one)."""
 
-    def __init__(self, method: LookSAM | LookLayerSAM, ascend: Ascent, tensors: Tensors, state: MethodState) -> None:
-        self.method, self.ascend, self.tensors, self.state = method, ascend, tensors, state
+    method: LookSAM | LookLayerSAM
 
-    def __call__(self, step: int, evaluate: Evaluate) -> Descent:
-        if step % self.method.k == 0 or self.state.direction is None:
-            return self._refresh(evaluate)
-        descent = _descend(self.tensors, self.state, evaluate)
-        looksam.reuse(self.tensors.gradients, self.state.direction, descent.gradient_norm, self.state.alpha)
+    def __call__(self, step: int, passes: Passes) -> Descent:
+        if not is_active(self.method, step):
+            descent, _ = _descend(self.tensors, self.state, passes)
+            return descent
+        if is_refresh(self.method, step) or self.state.direction is None:
+            return self._refresh(step, passes)
+        descent, norms = _descend(self.tensors, self.state, passes)
+        looksam.reuse(self.tensors.gradients, self.state.direction, norms, self.state.alpha, self.method.scope)
         return descent
 
-    def _refresh(self, evaluate: Evaluate) -> Descent:
+    def _refresh(self, step: int, passes: Passes) -> Descent:
+        state, scope = self.state, self.method.scope
+        before = None if state.direction is None else looksam.sample(state.direction)
+        held = state.direction or self._room()  # the old direction is dead once its sample is taken
+        two = self._two_gradients(step, passes, held)
+        if two.perturbed_loss is None:
+            if state.direction is None:
+                self._spare = held
+            return _found(self.tensors, two)
+        perturbed_norms = looksam.norms(self.tensors.gradients)
+        assert two.gradient_norms is not None
+        now = looksam.split(held, self.tensors.gradients, two.gradient_norms, perturbed_norms, scope)
+        descent = _found(self.tensors, two, now, perturbed_norms, self._rho(step))
+        if self.tensors.loss_scale.moves and not descent.finite:
+            # The step is taken again. What was stored is overwritten, so that one has to be a refresh.
+            self._spare, state.direction = held, None
+            return descent
+        if before is not None:
+            self._compare(now, before, descent.signals)
+        self._set_alpha(now, two.gradient_norms, descent.signals)
+        state.direction, state.direction_exists = held, now.exists
+        return descent
+
+    def _compare(self, now: looksam.Split, before: list[Tensor], signals: dict[str, Tensor]) -> None:
+        state, scope = self.state, self.method.scope
+        cosine = looksam.direction_cosine(now, before, state.direction_exists, scope)
+        signals["direction_cosine"] = cosine.nanmean()
+        if self.method.alpha == "auto":
+            state.persistence = looksam.updated_persistence(state.persistence, cosine)
+
+    def _set_alpha(self, now: looksam.Split, gradient_norms: Tensor, signals: dict[str, Tensor]) -> None:
         state = self.state
-        descent, now = _ascend_and_descend(self.tensors, state, evaluate, self.ascend)
-        if state.direction is not None:
-            cosine = looksam.direction_cosine(now, state.direction, state.direction_exists)
-            descent.signals["direction_cosine"] = cosine
-            if self.method.alpha == "auto":
-                state.persistence = looksam.updated_persistence(state.persistence, cosine)
         if self.method.alpha == "auto":
             state.alpha = looksam.shrunk_alpha(now.orthogonal_ratio, state.persistence)
-            weak = state.persistence < WEAK_PERSISTENCE
-            state.weak_refreshes = torch.where(weak, state.weak_refreshes + 1, 0.0)
-            descent.signals["persistence"] = state.persistence
+            persistence = state.persistence.mean()
+            state.weak_refreshes = torch.where(persistence < WEAK_PERSISTENCE, state.weak_refreshes + 1, 0.0)
+            signals["persistence"] = persistence
         elif self.method.alpha == "fresh_ratio":
             state.alpha = now.orthogonal_ratio
         else:
-            state.alpha = torch.full_like(state.alpha, self.method.alpha)
-        descent.signals["alpha"] = state.alpha
-        state.direction, state.direction_exists = now.direction, now.exists
-        return descent
+            state.alpha = torch.full_like(now.orthogonal_ratio, self.method.alpha)
+        if self.method.scope == "global":
+            signals["alpha"] = state.alpha
+        else:  # what the correction's size is of ||g||
+            signals["alpha"] = looksam.total(state.alpha * gradient_norms) / looksam.total(gradient_norms)
+        signals["reuse_amplification"] = signals["alpha"] / signals["orthogonal_ratio"]
 
 
-def _descend(tensors: Tensors, state: MethodState, evaluate: Evaluate) -> Descent:
-    """One pass; g stays in the gradients."""
-    evaluated = evaluate()
+def _descend(tensors: Tensors, state: MethodState, passes: Passes) -> tuple[Descent, Tensor]:
+    """One pass; g stays in the gradients. Also returns the norm of each of them."""
+    passes.begin(refresh=False)
+    evaluated = evaluate(passes)
     state.gradient_evaluations += 1
-    gradient_norm = looksam.norm(tensors.gradients)
-    return Descent(
-        evaluated=evaluated, gradient_norm=gradient_norm, finite=_finite(evaluated, gradient_norm), signals={}
-    )
-
-
-def _ascend_and_descend(
-    tensors: Tensors, state: MethodState, evaluate: Evaluate, ascend: Ascent
-) -> tuple[Descent, looksam.Split]:
-    """Two passes; g_s stays in the gradients, the weights and buffers are those after the first pass."""
-    first = _descend(tensors, state, evaluate)
-    gradient = [tensor.clone() for tensor in tensors.gradients]
-    saved = looksam.perturb(tensors.weights, ascend(tensors.weights, gradient, first.gradient_norm))
-    try:
-        with _kept(tensors.buffers):
-            second = evaluate()
-    finally:
-        looksam.restore(tensors.weights, saved)
-    state.gradient_evaluations += 1
-    perturbed_norm = looksam.norm(tensors.gradients)
-    split = looksam.split(gradient, tensors.gradients, first.gradient_norm, perturbed_norm)
-    descent = Descent(
-        evaluated=first.evaluated,
-        gradient_norm=first.gradient_norm,
-        finite=first.finite & _finite(second, perturbed_norm),
-        signals={
-            "loss_rise": second.loss - first.evaluated.loss,
-            "perturbed_grad_norm": perturbed_norm,
-            "gradient_cosine": split.gradient_cosine,
-            "orthogonal_ratio": split.orthogonal_ratio,
-        },
-    )
-    return descent, split
-
-
-def _finite(evaluated: Evaluated, gradient_norm: Tensor) -> Tensor:
+    norms = looksam.norms(tensors.gradients)
+    gradient_norm = looksam.total(norms)
     # The squares are summed in float64, so the norm is finite exactly where every float32 element is.
-    return evaluated.loss.isfinite() & gradient_norm.isfinite()
+    finite = evaluated.loss.isfinite() & gradient_norm.isfinite()
+    return Descent(
+        evaluated=evaluated, gradient_norm=gradient_norm / tensors.loss_scale.factor, finite=finite, signals={}
+    ), norms  # fmt: skip
 
 
-@contextmanager
-def _kept(buffers: Sequence[Tensor]) -> Iterator[None]:
-    """Running statistics are those of the first pass: the second sees perturbed weights."""
-    saved = [buffer.clone() for buffer in buffers]
-    try:
-        yield
-    finally:
-        for buffer, value in zip(buffers, saved, strict=True):
-            buffer.copy_(value)
+def _found(
+    tensors: Tensors, two: TwoGradients, split: looksam.Split | None = None, perturbed_norms: Tensor | None = None,
+    rho: float = 0.0,
+) -> Descent:  # fmt: skip
+    """What two gradients say; `split` and the norms where there was a second one and g was kept."""
+    factor = tensors.loss_scale.factor
+    norms = perturbed_norms if perturbed_norms is not None else looksam.norms(tensors.gradients)
+    last_norm = looksam.total(norms)
+    finite = two.loss.isfinite() & last_norm.isfinite()
+    gradient_norm = torch.full_like(last_norm, torch.nan)
+    if two.gradient_norms is not None:
+        gradient_norm = looksam.total(two.gradient_norms)
+        finite = finite & gradient_norm.isfinite()
+    signals: dict[str, Tensor] = {}
+    if two.perturbed_loss is not None:
+        finite = finite & two.perturbed_loss.isfinite()
+        signals = {"loss_rise": two.perturbed_loss - two.loss, "perturbed_grad_norm": last_norm / factor}
+    if split is not None:
+        ratio = looksam.total(split.orthogonal_norm) / gradient_norm
+        along = (last_norm * split.gradient_cosine - gradient_norm) / factor
+        signals |= {
+            "gradient_cosine": split.gradient_cosine,
+            "orthogonal_ratio": torch.where(gradient_norm == 0, 0.0, ratio),
+            "directional_curvature": along / rho if rho > 0 else torch.full_like(along, torch.nan),
+        }
+    return Descent(evaluated=two.evaluated, gradient_norm=gradient_norm / factor, finite=finite, signals=signals)

@@ -16,9 +16,8 @@ from trainer.contract.data import Data, DigitsData
 from trainer.contract.methods import Method, NoMethod
 from trainer.contract.model_names import is_model_name, similar_model_names
 from trainer.contract.optimizers import Optimizer
-from trainer.contract.spec_part import SpecPart
+from trainer.contract.spec_part import MAX_STEPS, SpecPart
 
-MAX_STEPS = 100_000_000
 MAX_MODEL_ARGUMENTS = 64
 
 
@@ -118,8 +117,13 @@ class TrainingSpec(SpecPart):
     micro_batch_size: int | None = Field(default=None, ge=1, le=1_000_000)
     """Images in one forward-backward pass of one worker. Off (null): the worker's whole share. More passes are
     accumulated: global_batch_size = workers * micro_batch_size * accumulation."""
-    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
-    """Arithmetic of the passes; bf16 is autocast over fp32 weights."""
+    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"
+    """Arithmetic of the passes; bf16 and fp16 are autocast over fp32 weights, fp16 with a loss scale that adapts."""
+    ascent_precision: Literal["fp32"] | None = None
+    """Arithmetic of both passes where the method takes a second gradient: in bf16 most of a small ascent is rounded
+    away. Off (null): `precision`."""
+    clip_norm: float | None = Field(default=None, gt=0, le=1e6)
+    """Shortens the final descent direction to this L2 norm, over all parameters, where it is longer. Off (null)."""
     epochs: float | None = Field(default=None, gt=0, le=1e6)
     """Length in passes over the training set. Give this or `steps`."""
     steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
@@ -137,6 +141,15 @@ class TrainingSpec(SpecPart):
             raise ValueError("`steps` None must be given, or `epochs`: give one of the two")
         if self.epochs is not None and self.steps is not None:
             raise ValueError(f"`steps` {self.steps} must stand alone, only one of `steps` and `epochs`: remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _ascent_is_no_coarser(self) -> TrainingSpec:
+        if self.ascent_precision is not None and self.precision not in ("bf16", "fp16"):
+            raise ValueError(
+                f"`ascent_precision` {self.ascent_precision} must stand beside `precision` bf16 or fp16, not "
+                f"{self.precision}: remove it"
+            )
         return self
 
     @model_validator(mode="after")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+MAX_STEPS = 100_000_000
+
 
 class SpecPart(BaseModel):
     """Base of every section: frozen, unknown fields refused, NaN and infinity refused."""

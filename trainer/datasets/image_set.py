@@ -16,8 +16,8 @@ from torch import Tensor
 
 from trainer.datasets.order import BatchPlan, Indices
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
-"""Of weights and images by precision; bf16 is autocast over float32."""
+DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp16": torch.float32, "fp64": torch.float64}
+"""Of weights and images by precision; bf16 and fp16 are autocast over float32."""
 
 Batch = tuple[Tensor, Tensor]
 """Pixels and labels."""

@@ -34,14 +34,20 @@ def test_the_smallest_spec_has_every_default_filled_in() -> None:
     assert TrainingSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
+ASCENDING = {"rho", "k", "rho_schedule", "start_step", "stop_step", "perturbation"}
+
+
 @pytest.mark.parametrize(
     ("method", "fields"),
     [
         ({"name": "none"}, {"name"}),
-        ({"name": "sam"}, {"name", "rho", "k"}),
-        ({"name": "looksam"}, {"name", "rho", "k", "alpha"}),
-        ({"name": "layersam", "rho": 0.1}, {"name", "rho", "k", "layerwise", "one_dimensional"}),
-        ({"name": "look_layersam", "rho": 0.1}, {"name", "rho", "k", "alpha", "layerwise", "one_dimensional"}),
+        ({"name": "sam"}, {"name", *ASCENDING}),
+        ({"name": "looksam"}, {"name", *ASCENDING, "alpha", "scope"}),
+        ({"name": "layersam", "rho": 0.1}, {"name", *ASCENDING, "layerwise", "one_dimensional"}),
+        (
+            {"name": "look_layersam", "rho": 0.1},
+            {"name", *ASCENDING, "alpha", "scope", "layerwise", "one_dimensional"},
+        ),
     ],
 )
 def test_each_method_has_exactly_its_fields(method: dict[str, Any], fields: set[str]) -> None:
@@ -52,9 +58,12 @@ def test_each_method_has_exactly_its_fields(method: dict[str, Any], fields: set[
 def test_the_methods_defaults_are_those_of_the_issue() -> None:
     sam = TrainingSpec.model_validate(SMALLEST | {"method": {"name": "sam"}}).method
     looksam = TrainingSpec.model_validate(SMALLEST | {"method": {"name": "looksam"}}).method
-    assert sam.model_dump() == {"name": "sam", "rho": 0.05, "k": 1}
+    shared = {"rho_schedule": "constant", "start_step": 0, "stop_step": None, "perturbation": "global"}
+    assert sam.model_dump() == {"name": "sam", "rho": 0.05, "k": 1, **shared}
     assert isinstance(looksam, LookSAM)
-    assert looksam.model_dump() == {"name": "looksam", "rho": 0.05, "k": 5, "alpha": "auto"}
+    assert looksam.model_dump() == {
+        "name": "looksam", "rho": 0.05, "k": 5, "alpha": "auto", "scope": "global", **shared,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -65,6 +74,8 @@ def test_the_methods_defaults_are_those_of_the_issue() -> None:
         ({"method": {"name": "sam", "rho": -1}}, "method.rho", "-1", ">= 0"),
         ({"method": {"name": "looksam", "alpha": -0.5}}, "method.alpha", "-0.5", ">= 0"),
         ({"method": {"name": "looksam", "k": 0}}, "method.k", "0", ">= 1"),
+        ({"method": {"name": "sam", "start_step": 9, "stop_step": 9}}, "method.stop_step", "9", "> `start_step` 9"),
+        ({"ascent_precision": "fp32"}, "ascent_precision", "fp32", "beside `precision`"),
         ({"method": {"name": "adam"}}, "method.name", "'adam'", "'looksam'"),
         ({"model": {"name": "vit_tiny_patch16"}}, "model.name", "'vit_tiny_patch16'", "vit_tiny_patch16_224"),
         ({"model": {"name": "resnet18", "arguments": {"in_chans": 1}}}, "model.arguments", "", "in_chans"),

@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trainer.contract.spec import TrainingSpec
 from trainer.listener import Outcome, Silence
 from trainer.parallel import World
-from trainer.step import Evaluated, MethodState, Step, Tensors, choose_step
+from trainer.passes import Evaluated, Tensors, evaluate
+from trainer.step import MethodState, Step, choose_step
 
 # No deadline: the first example pays for imports, and the machine may be busy. A test never asserts a time.
 hypothesis.settings.register_profile("trainer", deadline=None, max_examples=50)
@@ -143,24 +144,51 @@ def run(tmp_path: Path) -> Callable[..., Run]:
 
 
 class Objective:
-    """A differentiable function of a list of tensors, in the shape in which a step wants its gradients."""
+    """A differentiable function of a list of tensors, as the passes of a step; several are micro-batches' losses."""
 
-    def __init__(self, weights: Sequence[Tensor], loss: Callable[[Sequence[Tensor]], Tensor]) -> None:
+    num_ranks = 1
+
+    def __init__(self, weights: Sequence[Tensor], *losses: Callable[[Sequence[Tensor]], Tensor]) -> None:
         self.weights = [weight.detach().clone().requires_grad_() for weight in weights]
         self.gradients = [torch.zeros_like(weight) for weight in self.weights]
         self.tensors = Tensors(weights=self.weights, gradients=self.gradients, buffers=[])
         self.state = MethodState.fresh(torch.device("cpu"))
-        self.loss = loss
+        self.losses = losses
         self.evaluations = 0
+        self.after_pass: Callable[[], None] = lambda: None
+        """For what shall go wrong in the middle of a step."""
+        self.numbers = torch.zeros(2, dtype=torch.float64)
+
+    @property
+    def num_micro_batches(self) -> int:
+        return len(self.losses)
+
+    def begin(self, *, refresh: bool) -> None:
+        pass
+
+    def zero(self, *, keep_numbers: bool = False) -> None:
+        for gradient in self.gradients:
+            gradient.zero_()
+        if not keep_numbers:
+            self.numbers.zero_()
+
+    def forward_backward(self, micro_batch: int, *, perturbed: bool = False) -> None:
+        self.evaluations += 1
+        loss = self.losses[micro_batch](self.weights) / len(self.losses)
+        found = torch.autograd.grad(loss * self.tensors.loss_scale.factor, self.weights, allow_unused=True)
+        for gradient, value in zip(self.gradients, found, strict=True):
+            if value is not None:
+                gradient += value
+        self.numbers[int(perturbed)] += loss.detach()
+        self.after_pass()
+
+    def sum_over_ranks(self) -> Evaluated:
+        zero = torch.zeros((), dtype=torch.float64)
+        loss, perturbed_loss = self.numbers.clone()
+        return Evaluated(loss=loss, perturbed_loss=perturbed_loss, correct=zero, stop=zero)
 
     def evaluate(self) -> Evaluated:
-        self.evaluations += 1
-        loss = self.loss(self.weights)
-        found = torch.autograd.grad(loss, self.weights, allow_unused=True)
-        for gradient, value in zip(self.gradients, found, strict=True):
-            gradient.zero_() if value is None else gradient.copy_(value)
-        zero = torch.zeros((), dtype=torch.float64)
-        return Evaluated(loss=loss.detach().double(), correct=zero, stop=zero)
+        return evaluate(self)
 
     def step_of(self, method: Any) -> Step:
         return choose_step(method, self.tensors, self.state)

@@ -91,7 +91,7 @@ def trained(objective, noise: float, rho: float) -> list[dict[str, np.ndarray | 
     rows = []
     for t in range(STEPS):
         current[0] = batch(t, noise)
-        optimizer.step(step(t, problem.evaluate).finite)
+        optimizer.step(step(t, problem).finite)
         state = problem.state
         rows.append({
             "w": problem.weight_vector().numpy(), "alpha": state.alpha.item(), "c": state.persistence.item(),

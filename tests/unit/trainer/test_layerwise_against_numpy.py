@@ -106,7 +106,7 @@ def trained(objective, w: np.ndarray, method, factor: float = 1.0, dtype=torch.f
     rows = []
     for t in range(STEPS):
         current[0] = batch(t, NOISE)
-        optimizer.step(step(t, problem.evaluate).finite)
+        optimizer.step(step(t, problem).finite)
         rows.append(problem.weight_vector().numpy())
     return rows
 

@@ -34,26 +34,26 @@ class TestNotFinite:
         guarded = GuardedOptimizer(optimizer, problem.weights)
         step = problem.step_of(LookSAM(name="looksam", rho=0.05, k=2))
         for t in range(2):
-            guarded.step(step(t, problem.evaluate).finite)
+            guarded.step(step(t, problem).finite)
         assert guarded.bad == 0
         before, passes = problem.weight_vector(), problem.evaluations
 
         def spoilt():
-            evaluated = problem.evaluate()
             if problem.evaluations - passes == int(where[-1]):
                 if where.startswith("gradient"):
                     problem.gradients[1][0] = value
                 else:
-                    evaluated.loss.fill_(value)
-            return evaluated
+                    problem.numbers.fill_(value)
 
-        descent = step(2, spoilt)
+        problem.after_pass = spoilt
+
+        descent = step(2, problem)
         assert not descent.finite
         guarded.step(descent.finite)
         assert torch.equal(problem.weight_vector(), before)
         # The host may read the flag late, so good steps after a bad one must not move the weights either.
         for t in range(3, 6):
-            guarded.step(step(t, problem.evaluate).finite)
+            guarded.step(step(t, problem).finite)
         assert torch.equal(problem.weight_vector(), before)
         assert guarded.bad == 1
 
@@ -115,11 +115,11 @@ class TestMasks:
         gradient, _ = batch_gradient(spec)
         ends = []
         for step in (3, 3, 4):
-            gradient.evaluate(step, False)
+            gradient.evaluate(step)
             ends.append(torch.cat([tensor.flatten() for tensor in gradient.reduced.tensors]).clone())
         assert torch.equal(ends[0], ends[1])
         gradient.spec = spec.model_copy(update={"seed": 1})  # the same images, other masks
-        gradient.evaluate(3, False)
+        gradient.evaluate(3)
         assert not torch.equal(ends[0], torch.cat([tensor.flatten() for tensor in gradient.reduced.tensors]))
 
     def test_keys_differ_by_use_and_place(self):
@@ -146,30 +146,30 @@ class TestBatchNorm:
             assert all(torch.equal(other[name], value) for name, value in found.items())
 
     def test_an_exception_in_the_second_pass_leaves_weights_and_statistics(self, small_spec):
-        from trainer.step import MethodState, Tensors, choose_step
+        from trainer.passes import Tensors
+        from trainer.step import MethodState, choose_step
 
         spec = small_spec(model=BATCHNORM)
         gradient, weights = batch_gradient(spec)
         model = gradient.model
-        gradient.evaluate(0, False)
+        gradient.evaluate(0)
         after_first_pass = {name: value.clone() for name, value in model.state_dict().items()}
         for buffer, value in zip(model.buffers(), [torch.zeros_like(b) for b in model.buffers()], strict=True):
             buffer.copy_(value)
         fresh = {name: value.clone() for name, value in model.state_dict().items()}
-        calls = 0
 
-        def fails_in_the_second_backward():
-            nonlocal calls
-            calls += 1
-            evaluated = gradient.evaluate(0, False)
-            if calls == 2:
-                raise RuntimeError("in the middle of the second pass")
-            return evaluated
+        class FailsInTheSecondBackward(BatchGradient):
+            def forward_backward(self, micro_batch, *, perturbed=False):
+                super().forward_backward(micro_batch, perturbed=perturbed)
+                if perturbed:
+                    raise RuntimeError("in the middle of the second pass")
+
+        gradient.__class__ = FailsInTheSecondBackward
 
         tensors = Tensors(weights=weights, gradients=gradient.reduced.tensors, buffers=list(model.buffers()))
         step = choose_step(LookSAM(name="looksam"), tensors, MethodState.fresh(CPU))
         with pytest.raises(RuntimeError, match="second pass"):
-            step(0, fails_in_the_second_backward)
+            step(0, gradient.at(0))
         now = model.state_dict()
         for name, _ in model.named_parameters():
             assert torch.equal(now[name], after_first_pass[name])
@@ -177,7 +177,7 @@ class TestBatchNorm:
         once, _ = batch_gradient(spec)
         for buffer in once.model.buffers():
             buffer.zero_()
-        once.evaluate(0, False)
+        once.evaluate(0)
         for name, value in once.model.named_buffers():
             assert torch.equal(now[name], value), "as after exactly one pass"
 

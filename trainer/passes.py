@@ -1,0 +1,75 @@
+"""What a step works with: the weights, their gradients, and the forward-backward passes over one global batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from trainer.loss_scale import LossScale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What a sum over ranks brought besides the gradient. 0-dim float64 tensors on the device."""
+
+    loss: Tensor
+    """Mean over the global batch, at the weights; 0 where no such pass was summed."""
+    perturbed_loss: Tensor
+    """The same at the perturbed weights."""
+    correct: Tensor
+    """Images classified rightly at the weights."""
+    stop: Tensor
+    """More than 0 where rank 0 was asked to stop."""
+
+
+@dataclass(kw_only=True)
+class Tensors:
+    """What a step works on: trainable tensors, their gradients in the same order, buffers a forward pass may write."""
+
+    weights: Sequence[Tensor]
+    gradients: list[Tensor]
+    """Those of the loss times `loss_scale`."""
+    buffers: list[Tensor]
+    loss_scale: LossScale = field(default_factory=LossScale)
+
+
+class Passes(Protocol):
+    """The passes of one step. Whoever repeats one sees the same images, augmented alike, under the same masks.
+
+    Gradients add up in `Tensors.gradients`. Each pass carries its share of the global mean, so that the sum over all
+    micro-batches and ranks is the gradient of the global batch.
+    """
+
+    @property
+    def num_micro_batches(self) -> int:
+        """Of this rank."""
+
+    @property
+    def num_ranks(self) -> int: ...
+
+    def begin(self, *, refresh: bool) -> None:
+        """Once a step, before its first pass."""
+
+    def zero(self, *, keep_numbers: bool = False) -> None:
+        """Empties the gradients, and losses and hits unless they are to be summed with the next ones."""
+
+    def forward_backward(self, micro_batch: int, *, perturbed: bool = False) -> None:
+        """Adds the gradient of one micro-batch, and its loss to the numbers of the weights or the perturbed weights."""
+
+    def sum_over_ranks(self) -> Evaluated:
+        """Sums gradients and numbers over the ranks, in place, with one message."""
+
+
+def evaluate(passes: Passes, *, perturbed: bool = False) -> Evaluated:
+    """The gradient of the global batch: one gradient evaluation."""
+    passes.zero()
+    sweep(passes, perturbed=perturbed)
+    return passes.sum_over_ranks()
+
+
+def sweep(passes: Passes, *, perturbed: bool = False) -> None:
+    for micro_batch in range(passes.num_micro_batches):
+        passes.forward_backward(micro_batch, perturbed=perturbed)
