@@ -51,6 +51,14 @@ def perform(item: dict[str, Any], world: World, folder: Path) -> dict[str, Any]:
     if world.rank and stop:
         stop = lambda: True  # noqa: E731 - only rank 0's wish counts
     answer: dict[str, Any] = {}
+    sent: list[int] = []
+    reduce = dist.all_reduce
+
+    def counted(tensor: torch.Tensor, **options: Any) -> Any:
+        sent.append(tensor.numel())
+        return reduce(tensor, **options)
+
+    dist.all_reduce = counted
     try:
         outcome = train(
             spec,
@@ -65,8 +73,9 @@ def perform(item: dict[str, Any], world: World, folder: Path) -> dict[str, Any]:
         answer |= {"reason": error.reason.value, "detail": error.detail}
     finally:
         data.load, GuardedOptimizer.__init__ = load, build  # type: ignore[method-assign]
+        dist.all_reduce = reduce
     torch.save([weight.detach() for weight in weights], folder / f"weights-{world.rank}.pt")
-    return answer | {"points": listener.of}
+    return answer | {"points": listener.of, "all_reduced": sent}
 
 
 def poisoned(loaded: VisionData, index: int) -> VisionData:

@@ -153,3 +153,46 @@ def test_layerwise_methods_lamb_and_the_yardstick(two_ranks, run, small_spec):
         times = [values["cpu_seconds"] for values in first[item]["points"].values() if "cpu_seconds" in values]
         assert 0 < times[0] < times[-1]
     assert second[0]["points"] == {}
+
+
+def test_an_ascent_of_each_rank_is_one_of_each_micro_batch_on_fewer(two_ranks, run, small_spec):
+    """M7, `per_rank`: two ranks are one process over two micro-batches. And what is sent over the wire, counted."""
+    common = {"precision": "fp64", "steps": 11, "optimizer": {"name": "adamw", "lr": 0.003}}
+    methods = [
+        {"name": "sam", "rho": 0.1},
+        {"name": "looksam", "rho": 0.1, "k": 5, "alpha": 0.3},
+        {"name": "look_layersam", "rho": 0.05, "k": 5, "layerwise": "literal"},
+    ]
+    items = [
+        {"spec": small_spec(**common, method=method, resources={"workers": 2}).model_dump(mode="json")}
+        for method in [{**method, "perturbation": "per_rank"} for method in methods] + [methods[1], {"name": "none"}]
+    ]
+    folder, (first, _) = two_ranks(items)
+    for item, method in enumerate(methods):
+        assert_same_bits(weights_of(folder, item, 0), weights_of(folder, item, 1))
+        whole = run(small_spec(**common, method={**method, "perturbation": "per_microbatch"}, micro_batch_size=16))
+        assert first[item]["evaluations"] == whole.outcome.gradient_evaluations
+        for a, b in zip(weights_of(folder, item, 0), whole.weights.values(), strict=True):
+            # The bar for two workers: only the order of sums differs.
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    synced = run(small_spec(**common, method=methods[1]))
+    different = zip(weights_of(folder, 1, 0), synced.weights.values(), strict=True)
+    assert any((a - b).abs().max() > 1e-9 for a, b in different), "smaller batches for the ascent are another method"
+
+    elements = sum(value.numel() for value in weights_of(folder, 0, 0))
+    messages = [[size for size in answer["all_reduced"] if size >= elements] for answer in first]
+    # SAM of its own ascents sends g_s alone; LookSAM needs g and g_s at the refreshes, steps 1, 6 and 11, in all modes.
+    assert [len(sizes) for sizes in messages] == [11, 14, 14, 14, 11]
+    assert {size - elements for sizes in messages for size in sizes} == {5}, "five numbers ride with each"
+
+
+def test_another_world_size_goes_on_with_the_same_batch_and_refreshes(two_ranks, run, small_spec, tmp_path):
+    fields = {"precision": "fp64", "method": LOOKSAM, "checkpoint": {"every_steps": 7}}
+    spec = small_spec(**fields, steps=12, resources={"workers": 2}, micro_batch_size=16)
+    asked = iter(range(100))
+    start = run(spec, folder=tmp_path / "start", stop=lambda: next(asked) == 6)
+    saved = tmp_path / "start" / "checkpoints" / "step-00000007"
+    assert start.saved().direction is not None
+    _, (first, _) = two_ranks([{"spec": spec.model_dump(mode="json"), "resume": [str(saved)]}])
+    # 7 steps with refreshes at 0 and 5, then 5 with the forced one at 7 and that of the calendar at 10.
+    assert (first[0]["step"], first[0]["evaluations"]) == (12, 7 + 2 + 5 + 2)
