@@ -42,6 +42,7 @@ HEAD = (
     "Check it with `basin spec check FILE`, queue it with `basin run submit FILE`.",
 )
 TRUST_RHO = 0.02
+LEARNING_RATES = {"sgd": 0.1, "adamw": 0.001, "lamb": 0.005, "lars": 2.0, "lion": 0.0002, "muon": 0.002}
 SMALL_VIT = {"patch_size": 4, "embed_dim": 64, "depth": 3, "num_heads": 4, "class_token": False, "global_pool": "avg"}
 
 
@@ -64,7 +65,7 @@ def _given(method: str, data: str, optimizer: str) -> dict[str, Any]:
         "data.source": data,
         "data.train": "pets/train",
         "optimizer.name": optimizer,
-        "optimizer.lr": {"sgd": 0.1, "adamw": 0.001, "lamb": 0.005}[optimizer],
+        "optimizer.lr": LEARNING_RATES[optimizer],
         "method.name": method,
         "global_batch_size": 64,
         "epochs": 10,

@@ -44,6 +44,8 @@ class Saved:
     """The training spec as JSON, to refuse going on with another one."""
     model: dict[str, Tensor]
     """Weights and buffers (rank 0's)."""
+    average: dict[str, Tensor] | None = None
+    """The moving average of the weights, with its buffers; None without `ema_decay`."""
     optimizer: dict[str, Any]
     direction: list[Tensor] | None
     """u of the last refresh, in the order of the weights; None forces a refresh."""

@@ -19,6 +19,7 @@ def validate(model: nn.Module, images: ImageSet, spec: TrainingSpec, world: Worl
     keep_buffers_of_first(model, world)
     batch_size = spec.evaluation.batch_size or spec.pass_size
     sums = torch.zeros(2, dtype=torch.float64, device=world.device)  # loss, correct
+    was_training = model.training
     model.eval()
     try:
         for pixels, labels in images.share_of(world.rank, world.size, batch_size):
@@ -28,6 +29,6 @@ def validate(model: nn.Module, images: ImageSet, spec: TrainingSpec, world: Worl
             sums += torch.stack([loss.double(), (logits.argmax(dim=1) == labels).sum().double()])
             world.passed()
     finally:
-        model.train()
+        model.train(was_training)
     loss_sum, correct = world.sum_(sums).tolist()  # waits for the device: validation is rare
     return {"validation_loss": loss_sum / len(images), "validation_top1": 100.0 * correct / len(images)}

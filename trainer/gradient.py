@@ -6,11 +6,11 @@ Every call for a step uses the same images and the same dropout and drop-path ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from trainer import randomness
 from trainer.contract.spec import TrainingSpec
@@ -19,6 +19,7 @@ from trainer.datasets.image_set import TrainingSet
 from trainer.datasets.order import BatchPlan
 from trainer.errors import rejected
 from trainer.loss_scale import LossScale
+from trainer.mixing import TrainingLoss
 from trainer.parallel import ReducedGradients, World
 from trainer.passes import Evaluated, evaluate
 
@@ -39,11 +40,13 @@ class BatchGradient:
 
     def __init__(
         self, model: nn.Module, images: TrainingSet, spec: TrainingSpec, plan: BatchPlan, world: World,
-        reduced: ReducedGradients, scale: LossScale | None = None,
+        reduced: ReducedGradients, scale: LossScale | None = None, num_classes: int = 0,
     ) -> None:  # fmt: skip
         self.model, self.spec, self.plan, self.world, self.reduced = model, spec, plan, world, reduced
         self.scale = scale or LossScale()
         self.batches = images.batches(spec.seed, plan, world.rank)
+        self._loss = TrainingLoss(spec.regularization, spec.seed, num_classes)
+        self._called: Callable[[torch.Tensor], torch.Tensor] = torch.compile(model) if spec.execution.compile else model
         self.cpu_time = StepsCpuTime(world.device)
         self._step, self._stop_wanted, self._precision = 0, False, spec.precision
 
@@ -68,18 +71,21 @@ class BatchGradient:
         self.reduced.zero_(keep_scalars=keep_numbers)
 
     def forward_backward(self, micro_batch: int, *, perturbed: bool = False) -> None:
-        pixels, labels = self.batches.at(self._step, micro_batch)
-        randomness.seed_masks(self.spec.seed, self._step, micro_batch, self.world.rank)
+        where = self._step, micro_batch, self.world.rank
+        pixels, targets = self._loss.mixed(*self.batches.at(self._step, micro_batch), *where)
+        if self.spec.execution.channels_last:
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        randomness.seed_masks(self.spec.seed, *where)
         with arithmetic(self._precision, self.world.device):
             logits = self._forward(pixels)
-            loss = cross_entropy(logits, labels) / (self.num_ranks * self.num_micro_batches)
+            loss = self._loss.of(logits, targets) / (self.num_ranks * self.num_micro_batches)
         (loss * self.scale.factor).backward()  # type: ignore[no-untyped-call]
         numbers = self.reduced.scalars
         if perturbed:
             numbers[1] += loss.detach()
         else:
             numbers[0] += loss.detach()
-            numbers[2] += (logits.detach().argmax(dim=1) == labels).sum()
+            numbers[2] += self._loss.hits(logits.detach(), targets)
         self.world.passed()
 
     def sum_over_ranks(self) -> Evaluated:
@@ -98,7 +104,7 @@ class BatchGradient:
 
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         try:
-            logits: torch.Tensor = self.model(pixels)
+            logits: torch.Tensor = self._called(pixels)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise

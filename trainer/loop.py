@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from timm.utils import ModelEmaV3
 from torch import Tensor
 
 from trainer import checkpoint, data, looksam, model, randomness, resume, sharpness
@@ -58,7 +59,7 @@ def _train(
     # Resume point
     saved = resume.newest(candidates, spec, world, tell)
     threads = resume.threads_to_use(saved, world, randomness.settled_threads(world.size, world.device))
-    randomness.make_deterministic(world.device, threads)
+    randomness.make_deterministic(world.device, threads, tf32=spec.execution.tf32)
     if world.is_first:
         checkpoint.sweep(folder)
 
@@ -72,16 +73,17 @@ def _train(
 
     # Model
     network = model.build(spec, images, world)
+    averaged = None if spec.ema_decay is None else ModelEmaV3(network, decay=spec.ema_decay, use_warmup=True)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     reduced = ReducedGradients(weights, world, NUM_SCALARS)
     scale = LossScale.of(spec.precision)
-    gradient = BatchGradient(network, images.train, spec, plan, world, reduced, scale)
+    gradient = BatchGradient(network, images.train, spec, plan, world, reduced, scale, images.num_classes)
 
     # Base optimizer and method
-    optimizer = GuardedOptimizer(spec.optimizer, weights)
+    optimizer = GuardedOptimizer(spec.optimizer, weights, network)
     state = MethodState.fresh(world.device)
     standing = resume.Standing() if saved is None else resume.put_back(
-        saved, network, optimizer, state, scale, world
+        saved, network, averaged, optimizer, state, scale, world
     )  # fmt: skip
     tensors = Tensors(
         weights=weights, gradients=reduced.tensors, buffers=list(network.buffers()), loss_scale=scale
@@ -106,6 +108,8 @@ def _train(
                 looksam.clip(reduced.tensors, spec.clip_norm, looksam.norm(reduced.tensors))
             optimizer.step(descent.finite)
             scale.applied()
+            if averaged is not None:
+                averaged.update(network, step=step + 1)
 
         done = standing.step = step + 1
         flags.push(done, torch.stack([optimizer.bad, descent.evaluated.stop.float()]))
@@ -133,6 +137,9 @@ def _train(
             _tell_once_if_nothing_persists(spec.method, state, standing, tell)
         if validates:
             numbers |= validate(network, images.validation, spec, world)
+            if averaged is not None:
+                of_average = validate(averaged.module, images.validation, spec, world)
+                numbers |= {f"ema_{name}": value for name, value in of_average.items()}
         if done == total and spec.evaluation.sharpness_radius is not None:
             numbers |= sharpness.measure(network, weights, reduced, images.train, spec, world)
         if logs:
@@ -146,7 +153,7 @@ def _train(
         standing.seconds = speed.seconds
         if world.is_first and (saves or stopping):
             standing.cpu_seconds = gradient.cpu_time.total.item()
-            captured = resume.capture(standing, spec, network, optimizer, state, scale, world)
+            captured = resume.capture(standing, spec, network, averaged, optimizer, state, scale, world)
             path, size_bytes = checkpoint.save(captured, folder, before_rename=tell.before_checkpoint)
             tell.checkpoint(done, path, size_bytes)
             checkpoint.keep_newest(folder, current_step=done, keep=spec.checkpoint.keep)

@@ -20,6 +20,10 @@ def build(spec: TrainingSpec, data: VisionData, world: World) -> nn.Module:
     """Raises TrainerError(spec_rejected_by_trainer) naming the field, where timm or the first forward pass refuses."""
     randomness.seed_initialisation(spec.seed)
     model = _create(spec, data).to(device=world.device, dtype=DTYPES[spec.precision])
+    if spec.execution.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    if spec.execution.activation_checkpointing:
+        _checkpoint_activations(model, spec)
     with torch.no_grad():
         for tensor in [*model.parameters(), *model.buffers()]:
             world.from_first_(tensor)  # equal already where all ranks run the same software on the same hardware
@@ -33,6 +37,15 @@ def keep_buffers_of_first(model: nn.Module, world: World) -> None:
         with torch.no_grad():
             for buffer in model.buffers():
                 world.from_first_(buffer)
+
+
+def _checkpoint_activations(model: nn.Module, spec: TrainingSpec) -> None:
+    try:
+        model.set_grad_checkpointing(True)  # type: ignore[operator]
+    except (AttributeError, AssertionError) as error:
+        raise rejected(
+            f"execution.activation_checkpointing is true: {spec.model.name} cannot do it in timm. Set it to false."
+        ) from error
 
 
 def _create(spec: TrainingSpec, data: VisionData) -> nn.Module:

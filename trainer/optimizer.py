@@ -8,64 +8,88 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from timm.optim import Lamb
-from torch import Tensor
+from timm.optim import create_optimizer_v2, param_groups_layer_decay
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainer.contract.optimizers import LAMB, SGD, AdamW
+from trainer.contract.optimizers import LAMB, LARS, SGD, AdamW, Lion, Muon
 from trainer.contract.optimizers import Optimizer as OptimizerSpec
 from trainer.contract.spec import Schedule
 
 
 class GuardedOptimizer:
-    """torch's SGD or AdamW, or timm's LAMB, which leaves the weights alone from the first step on that is not finite.
+    """A base optimizer that leaves the weights alone from the first step on that is not finite.
 
     The decision is made on the device, so the host need not wait to learn it; `bad` stays 1 from then on, and the loop
-    ends the run when it reads that. torch's fused kernels take `found_inf`, as a gradient scaler uses it. LAMB knows
-    nothing like it, and a NaN multiplied away is a NaN still, so its step is taken and then undone where `bad`: weights
-    and moments are copied before it, and selected after it. That costs three copies of the weights while the step runs,
-    when the activations, which are larger, are gone. Only its counter of steps, on the host, counts on; nothing
-    reads it any more, since the loop reads `bad` before it saves.
+    ends the run when it reads that. torch's fused SGD and AdamW take `found_inf`, as a gradient scaler uses it. timm's
+    optimizers know nothing like it, and a NaN multiplied away is a NaN still, so their step is taken and then undone
+    where `bad`: weights and moments are copied before it, and selected after it. That costs a copy of them while the
+    step runs, when the activations, which are larger, are gone. Only their counters of steps on the host count on;
+    nothing reads them any more, since the loop reads `bad` before it saves.
     """
 
-    def __init__(self, spec: OptimizerSpec, weights: Sequence[Tensor]) -> None:
-        self.base = build(spec, weights)
+    def __init__(self, spec: OptimizerSpec, weights: Sequence[Tensor], model: nn.Module | None = None) -> None:
+        self.base = build(spec, weights, model)
+        self._takes_found_inf = isinstance(self.base, torch.optim.SGD | torch.optim.AdamW)
         self.bad = torch.zeros((), dtype=torch.float32, device=weights[0].device)
 
     def step(self, finite: Tensor) -> None:
         self.bad = torch.maximum(self.bad, (~finite).to(torch.float32))
-        if isinstance(self.base, Lamb):
-            with _undone_where(self.bad, self.base):
-                self.base.step()
-        else:
+        if self._takes_found_inf:
             self.base.found_inf = self.bad  # type: ignore[attr-defined]
             self.base.step()
+        else:
+            with _undone_where(self.bad, self.base):
+                self.base.step()
 
     def set_learning_rate(self, lr: float) -> None:
         for group in self.base.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
-def build(spec: OptimizerSpec, weights: Sequence[Tensor]) -> Optimizer:
-    """Biases, norm layers and other tensors of at most one axis are not decayed."""
-    decayed = [weight for weight in weights if weight.ndim > 1]
-    others = [weight for weight in weights if weight.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": spec.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+def build(spec: OptimizerSpec, weights: Sequence[Tensor], model: nn.Module | None = None) -> Optimizer:
+    """Biases, norm layers and other tensors of at most one axis are not decayed. `model` is needed for layer decay."""
+    groups = _groups(spec, weights, model)
     match spec:
         case SGD():
             return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov, fused=True)
         case AdamW():
             return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=True)
         case LAMB():
-            for group in groups:
-                # timm scales by the trust ratio only where there is decay, unless told: without decay it is LAMB, too.
-                group["always_adapt"] = group["params"] is decayed
-            lamb = Lamb(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, max_grad_norm=spec.max_grad_norm)
-            return cast(Optimizer, lamb)
+            return _timms("lamb", groups, spec, betas=spec.betas, eps=spec.eps, max_grad_norm=spec.max_grad_norm)
+        case LARS():
+            return _timms(
+                "lars", groups, spec, momentum=spec.momentum, nesterov=spec.nesterov, trust_coeff=spec.trust_coefficient
+            )
+        case Lion():
+            return _timms("lion", groups, spec, betas=spec.betas)
+        case Muon():
+            return _timms("muon", groups, spec, momentum=spec.momentum, nesterov=spec.nesterov, betas=spec.betas)
+
+
+def _timms(name: str, groups: list[dict[str, Any]], spec: OptimizerSpec, **options: Any) -> Optimizer:
+    """By timm's factory, which is given the groups as they are."""
+    optimizer = create_optimizer_v2(groups, opt=name, lr=spec.lr, weight_decay=spec.weight_decay, **options)
+    return cast(Optimizer, optimizer)
+
+
+def _groups(spec: OptimizerSpec, weights: Sequence[Tensor], model: nn.Module | None) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]]
+    if spec.layer_decay is None:
+        decayed = [weight for weight in weights if weight.ndim > 1]
+        others = [weight for weight in weights if weight.ndim <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": spec.weight_decay}, {"params": others, "weight_decay": 0.0},
+        ]  # fmt: skip
+    else:
+        assert model is not None
+        groups = param_groups_layer_decay(model, weight_decay=spec.weight_decay, layer_decay=spec.layer_decay)
+    groups = [group for group in groups if group["params"]]
+    if isinstance(spec, LAMB | LARS):
+        for group in groups:
+            # timm scales by the trust ratio only where there is decay, unless told: without decay it is LAMB, too.
+            group["always_adapt"] = all(weight.ndim > 1 for weight in group["params"])
+    return groups
 
 
 @contextmanager

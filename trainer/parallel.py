@@ -114,7 +114,10 @@ class ReducedGradients:
         )
         self._gradients = self._buffer[: self._buffer.numel() - num_scalars]
         *pieces, self.scalars = torch.split(self._buffer, [*(weight.numel() for weight in weights), num_scalars])
-        self.tensors = [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
+        self.tensors = [
+            piece.as_strided(weight.size(), weight.stride(), piece.storage_offset())
+            for piece, weight in zip(pieces, weights, strict=True)
+        ]
         self._weights = weights
         self._reached: set[Tensor] = set()  # tensors hash by identity
         for weight, gradient in zip(weights, self.tensors, strict=True):

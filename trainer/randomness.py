@@ -48,6 +48,17 @@ def seed_augmentation(seed: int, epoch: int, image: int) -> None:
 
 
 @contextmanager
+def numpy_seeded(use: str, *where: int) -> Iterator[None]:
+    """Seeds numpy's global stream, which timm's mixup draws from, and puts it back."""
+    state = np.random.get_state()
+    np.random.seed(key(use, *where) % 2**32)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
+@contextmanager
 def streams_put_back() -> Iterator[None]:
     """Leaves Python's and torch's global streams as they were."""
     python, of_torch = random.getstate(), torch.get_rng_state()
@@ -58,7 +69,7 @@ def streams_put_back() -> Iterator[None]:
         torch.set_rng_state(of_torch)
 
 
-def make_deterministic(device: torch.device, threads: int | None) -> None:
+def make_deterministic(device: torch.device, threads: int | None, *, tf32: bool = False) -> None:
     """Makes this process compute the same bits every time; `threads` None leaves torch's own number of CPU threads.
 
     The number of threads decides how sums are split, and so the last bits: it is settled once at a run's start and goes
@@ -72,6 +83,7 @@ def make_deterministic(device: torch.device, threads: int | None) -> None:
     # Filling new memory in deterministic mode is for finding bugs; it would cost a write per tensor.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
 
 
 def settled_threads(world_size: int, device: torch.device) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.utils import ModelEmaV3
 from torch import nn
 
 from trainer import checkpoint
@@ -21,7 +22,9 @@ from trainer.optimizer import GuardedOptimizer
 from trainer.parallel import World
 from trainer.step import MethodState
 
-MAY_DIFFER = {"resources", "logging", "evaluation", "checkpoint", "micro_batch_size", "spec_version"}
+MAY_DIFFER = {
+    "resources", "logging", "evaluation", "checkpoint", "micro_batch_size", "execution", "spec_version",
+}  # fmt: skip
 """Fields that may change between a checkpoint and its continuation: they do not say what is trained."""
 
 
@@ -61,14 +64,15 @@ def newest(candidates: Sequence[Path], spec: TrainingSpec, world: World, tell: L
 
 
 def capture(
-    standing: Standing, spec: TrainingSpec, model: nn.Module, optimizer: GuardedOptimizer, state: MethodState,
-    scale: LossScale, world: World,
+    standing: Standing, spec: TrainingSpec, model: nn.Module, average: ModelEmaV3 | None, optimizer: GuardedOptimizer,
+    state: MethodState, scale: LossScale, world: World,
 ) -> Saved:  # fmt: skip
     """Refers to the live tensors, so it is to be written before the next step."""
     return Saved(
         step=standing.step,
         spec=spec.model_dump(mode="json"),
         model=model.state_dict(),
+        average=None if average is None else average.module.state_dict(),
         optimizer=optimizer.base.state_dict(),
         direction=state.direction,
         method={
@@ -87,8 +91,9 @@ def capture(
 
 
 def put_back(
-    saved: Saved, model: nn.Module, optimizer: GuardedOptimizer, state: MethodState, scale: LossScale, world: World
-) -> Standing:
+    saved: Saved, model: nn.Module, average: ModelEmaV3 | None, optimizer: GuardedOptimizer, state: MethodState,
+    scale: LossScale, world: World,
+) -> Standing:  # fmt: skip
     """Writes a checkpoint into the live parts. Raises TrainerError(checkpoint_unreadable) where it does not fit.
 
     With another number of workers the direction of the last refresh is left out, so that the next step refreshes: the
@@ -97,6 +102,8 @@ def put_back(
     device = state.alpha.device
     try:
         model.load_state_dict(saved.model)
+        if average is not None and saved.average is not None:
+            average.module.load_state_dict(saved.average)
         optimizer.base.load_state_dict(saved.optimizer)
     except (RuntimeError, ValueError, KeyError) as error:
         raise TrainerError(

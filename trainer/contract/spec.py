@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from trainer.contract.data import Data, DigitsData
+from trainer.contract.execution import Execution, Regularization
 from trainer.contract.methods import Method, NoMethod
 from trainer.contract.model_names import is_model_name, similar_model_names
 from trainer.contract.optimizers import Optimizer
@@ -124,6 +125,11 @@ class TrainingSpec(SpecPart):
     away. Off (null): `precision`."""
     clip_norm: float | None = Field(default=None, gt=0, le=1e6)
     """Shortens the final descent direction to this L2 norm, over all parameters, where it is longer. Off (null)."""
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    """Keep a moving average of the weights, which forgets this slowly (it rises to it from 0), and validate it beside
+    them. Off (null)."""
+    regularization: Regularization = Regularization()
+    execution: Execution = Execution()
     epochs: float | None = Field(default=None, gt=0, le=1e6)
     """Length in passes over the training set. Give this or `steps`."""
     steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
@@ -166,6 +172,15 @@ class TrainingSpec(SpecPart):
             raise ValueError(
                 f"`micro_batch_size` {self.micro_batch_size} must divide a worker's share of the batch, {share} "
                 f"(`global_batch_size` {self.global_batch_size} / {workers} workers): take a divisor of {share}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mixing_pairs(self) -> TrainingSpec:
+        if self.regularization.mixes and self.pass_size % 2:
+            raise ValueError(
+                f"`micro_batch_size` {self.pass_size} must be even, images are mixed in pairs: change it or "
+                "`global_batch_size`"
             )
         return self
 

@@ -38,9 +38,9 @@ def perform(item: dict[str, Any], world: World, folder: Path) -> dict[str, Any]:
     weights: list[torch.Tensor] = []
     build = GuardedOptimizer.__init__
 
-    def remember(self: GuardedOptimizer, spec: Any, parameters: Any) -> None:
+    def remember(self: GuardedOptimizer, spec: Any, parameters: Any, *model: Any) -> None:
         weights.extend(parameters)
-        build(self, spec, parameters)
+        build(self, spec, parameters, *model)
 
     GuardedOptimizer.__init__ = remember  # type: ignore[method-assign]
     load = data.load
