@@ -111,8 +111,9 @@ def _tensors_of(optimizer: Optimizer) -> Iterator[tuple[tuple[int, str], Tensor]
         for weight in group["params"]:
             if weight.grad is not None:
                 yield (id(weight), "weight"), weight
-                for name, tensor in optimizer.state.get(weight, {}).items():
-                    yield (id(weight), name), tensor
+                for name, value in optimizer.state.get(weight, {}).items():
+                    if isinstance(value, Tensor):
+                        yield (id(weight), name), value
 
 
 def learning_rate(schedule: Schedule, peak: float, step: int, total_steps: int) -> float:
