@@ -48,6 +48,8 @@ class BatchGradient:
         self._loss = TrainingLoss(spec.regularization, spec.seed, num_classes)
         self._called: Callable[[torch.Tensor], torch.Tensor] = torch.compile(model) if spec.execution.compile else model
         self.cpu_time = StepsCpuTime(world.device)
+        self.on_pass: Callable[[int, bool, torch.Tensor], None] | None = None
+        """Called before each pass, when its masks are seeded: micro-batch, perturbed or not, images."""
         self._step, self._stop_wanted, self._precision = 0, False, spec.precision
 
     def at(self, step: int, *, stop_wanted: bool = False) -> BatchGradient:
@@ -76,6 +78,8 @@ class BatchGradient:
         if self.spec.execution.channels_last:
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         randomness.seed_masks(self.spec.seed, *where)
+        if self.on_pass is not None:
+            self.on_pass(micro_batch, perturbed, pixels)
         with arithmetic(self._precision, self.world.device):
             logits = self._forward(pixels)
             loss = self._loss.of(logits, targets) / (self.num_ranks * self.num_micro_batches)

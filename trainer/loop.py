@@ -22,6 +22,7 @@ from trainer.contract.ends import EndReason
 from trainer.contract.methods import LookLayerSAM, Method, NoMethod
 from trainer.contract.spec import TrainingSpec
 from trainer.datasets.order import plan_batches
+from trainer.doctor import Doctor
 from trainer.errors import TrainerError, exhaustion_named
 from trainer.evaluate import validate
 from trainer.gradient import NUM_SCALARS, BatchGradient
@@ -88,6 +89,8 @@ def _train(
     tensors = Tensors(
         weights=weights, gradients=reduced.tensors, buffers=list(network.buffers()), loss_scale=scale
     )  # fmt: skip
+    doctor = Doctor(spec, world, tensors, plan.num_micro_batches)
+    tensors.watch, gradient.on_pass = doctor, doctor.passed
     take_step = choose_step(spec.method, tensors, state, rho=partial(_rho, spec, total))
     flags = LateFlags(world.device)
     gradient.cpu_time.total.fill_(standing.cpu_seconds)
@@ -124,6 +127,7 @@ def _train(
             _wait_for(world.device)
             tell.first_step()
 
+        doctor.tell(done, tell)
         numbers: dict[str, float] = {}
         if logs:
             numbers |= _training_numbers(descent, spec.global_batch_size)
@@ -159,6 +163,7 @@ def _train(
             checkpoint.keep_newest(folder, current_step=done, keep=spec.checkpoint.keep)
         if stopping and done < total:
             return _outcome(EndReason.cancelled_by_user, standing, state, f"Stopped after step {done} of {total}.")
+    doctor.tell_end(state, standing.step, total, tell)
     return _outcome(EndReason.completed, standing, state, "")
 
 

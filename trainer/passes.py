@@ -25,6 +25,14 @@ class Evaluated:
     """More than 0 where rank 0 was asked to stop."""
 
 
+class Watch(Protocol):
+    """Looks at what a step does to the weights (`trainer.doctor`)."""
+
+    def begin(self) -> None: ...
+    def perturbed(self, saved: Sequence[Tensor], gradient_norms: Tensor, rho: float, loss_scale: float) -> None: ...
+    def restored(self, saved: Sequence[Tensor]) -> None: ...
+
+
 @dataclass(kw_only=True)
 class Tensors:
     """What a step works on: trainable tensors, their gradients in the same order, buffers a forward pass may write."""
@@ -34,6 +42,7 @@ class Tensors:
     """Those of the loss times `loss_scale`."""
     buffers: list[Tensor]
     loss_scale: LossScale = field(default_factory=LossScale)
+    watch: Watch | None = None
 
 
 class Passes(Protocol):

@@ -145,9 +145,13 @@ def _perturbed(
     scales = ascent(tensors.weights, tensors.gradients, gradient_norms, rho=rho, loss_scale=loss_scale)
     saved = looksam.perturb(tensors.weights, tensors.gradients, scales)
     try:
+        if tensors.watch is not None:
+            tensors.watch.perturbed(saved, gradient_norms, rho, loss_scale)
         yield
     finally:
         looksam.restore(tensors.weights, saved)
+        if tensors.watch is not None:
+            tensors.watch.restored(saved)
 
 
 @contextmanager

@@ -107,6 +107,14 @@ def is_active(method: Method, step: int) -> bool:
     return method.start_step <= step and (method.stop_step is None or step < method.stop_step)
 
 
+def planned_refreshes(method: Method, total_steps: int) -> int:
+    """How many of a run's steps take the second gradient by the method's calendar."""
+    if isinstance(method, NoMethod):
+        return 0
+    end = total_steps if method.stop_step is None else min(method.stop_step, total_steps)
+    return max(0, -(-(end - method.start_step) // method.k))
+
+
 class BaseStep:
     """d = g. One gradient evaluation."""
 
@@ -131,6 +139,8 @@ class _Ascending:
         self._spare: list[Tensor] | None = None  # memory for g where no direction is kept
 
     def _two_gradients(self, step: int, passes: Passes, held: list[Tensor] | None) -> TwoGradients:
+        if self.tensors.watch is not None:
+            self.tensors.watch.begin()
         passes.begin(refresh=True)
         found = self._perturbation(self.tensors, passes, self._ascent, self._rho(step), held)
         self.state.gradient_evaluations += 1 if found.perturbed_loss is None else 2

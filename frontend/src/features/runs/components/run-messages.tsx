@@ -19,7 +19,7 @@ export function RunMessages({ run }: { run: Run }) {
       )}
       {run.silent && <Message tone="warning" title={run.sentence ?? "No sign of life from the trainer."} />}
       {newestByCode(run.notices).map((notice) => (
-        <Message key={notice.id} tone="warning" title={noticeTitle(notice)}>
+        <Message key={notice.id} tone={saysAllIsWell(notice) ? "neutral" : "warning"} title={noticeTitle(notice)}>
           {notice.text}
           {typeof notice.data.step === "number" && (
             <span className={classes.note}> Said at step {formatCount(notice.data.step)}.</span>
@@ -32,7 +32,21 @@ export function RunMessages({ run }: { run: Run }) {
 
 const NOTICE_TITLES: Record<string, string> = {
   direction_does_not_persist: "The stored direction does not persist",
+  sam_doctor: "SAM doctor: the optimizer does what the spec says",
+  sam_doctor_calendar: "SAM doctor: refreshes",
+  sam_doctor_warns_size: "SAM doctor: the ascent has another size",
+  sam_doctor_warns_restore: "SAM doctor: the weights did not come back",
+  sam_doctor_warns_ranks: "SAM doctor: the workers moved apart",
+  sam_doctor_warns_precision: "SAM doctor: the ascent is rounded away",
+  sam_doctor_warns_passes: "SAM doctor: another number of passes",
+  sam_doctor_warns_masks: "SAM doctor: the two passes differ",
+  sam_doctor_warns_statistics: "SAM doctor: running statistics moved twice",
+  sam_doctor_warns_calendar: "SAM doctor: a refresh is missing",
 };
+
+function saysAllIsWell(notice: TimelineEvent): boolean {
+  return ["sam_doctor", "sam_doctor_calendar"].includes(codeOf(notice));
+}
 
 function noticeTitle(notice: TimelineEvent): string {
   return NOTICE_TITLES[codeOf(notice)] ?? "The trainer noticed something";
