@@ -6,6 +6,7 @@ rho: g_s = g + rho*H*h, g_v = rho*(H*h - (h'H*h)h), ||g_v|| = rho*sqrt(h'H^2*h -
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -73,9 +74,9 @@ def test_o7_where_the_weights_come_to_rest(quadratic, method, norm):
         step(t, problem)
         problem.descend(0.05)
         norms.append(problem.weight_vector().norm().item())
-    # Over the last cycle. Of the slowest component 0.995^1000 = 0.7 % is left, whose square adds 0.005 % to the norm; the
-    # measured ones are known to three digits.
-    assert np.mean(norms[-5:]) == pytest.approx(norm, rel=0.005)
+    # Over the last cycle. Of the slowest component's start 0.995^1000 = 0.7 % is left (found: the norm is 0.5 % off at
+    # alpha 0.7, less than 0.1 % at the others).
+    assert np.mean(norms[-5:]) == pytest.approx(norm, rel=0.01)
 
 
 class TestO8:
@@ -110,7 +111,7 @@ class TestO8:
             sizes.append(descent.signals["orthogonal_ratio"].item() * size(g) / rho)
         # The error is the third derivative times rho: a tenth of rho, a tenth of it. Found: 9.6 to 10.1; 8 and 12 leave
         # room for rho's next order at 1e-2 and stay away from slopes 0 and 2. Rounding, 1e-16/rho, is far below.
-        assert all(8 < a / b < 12 for a, b in zip(errors, errors[1:], strict=False)), errors
+        assert all(8 < a / b < 12 for a, b in itertools.pairwise(errors)), errors
         assert errors[-1] < 1e-3
         expected = np.sqrt(h @ hessian @ hessian @ h - (h @ hh) ** 2)
         assert sizes[-1] == pytest.approx(expected, rel=1e-3)  # the same first-order error

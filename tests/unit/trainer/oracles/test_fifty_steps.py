@@ -60,7 +60,7 @@ def expected(document, start, batches, *, lr=lambda t: LR, base=None, rho=None) 
 
 def assert_agree(ours: list[Row], theirs: list[Row]) -> None:
     """To 1e-9 of each vector's norm: the bar that was set. The operations differ in their order alone; found: at most
-    2e-13, where an alpha of 0.4 on the stale direction lets rounding grow from step to step."""
+    5e-15 for the weights, 4e-13 for d, 3e-14 for alpha and c, 3e-12 for the signals."""
     assert len(ours) == len(theirs) == STEPS
     for t, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         for name in ("weights", "direction"):
@@ -87,7 +87,7 @@ def test_every_method_and_rule(objective, document):
     assert_agree(trained(objective, document, start, one_batch, STEPS), expected(document, start, one_batch))
 
 
-@pytest.mark.parametrize("document", [*LOOKSAM, *LAYERSAM[::4], *LAYERSAM[1::4], *LOOK_LAYERSAM[::2]], ids=words)
+@pytest.mark.parametrize("document", [*LOOKSAM, *LAYERSAM[::4], *LAYERSAM[1::4], *LOOK_LAYERSAM], ids=words)
 def test_a_fresh_head_of_zeros(objective, document):
     """Its norm is 0, so trust is 1; and at the first step the gradient of all tensors before it is 0."""
     start = NETWORK.start(fresh_head=True)
