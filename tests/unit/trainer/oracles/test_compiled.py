@@ -1,7 +1,7 @@
 """M14: a compiled forward and backward gives what the eager one gives, with nothing moved and nothing compiled again.
 
 The branch between refresh and reuse lies outside of what is compiled, so both passes of a refresh and the pass of a
-reuse run the same code on the same memory. CUDA graphs, which need the fixed addresses, need a GPU and are not run here.
+reuse run the same code on the same memory. CUDA graphs, which need the fixed addresses, want a GPU and are not run.
 """
 
 from __future__ import annotations

@@ -58,6 +58,21 @@ def test_m1_a_loss_times_1024_trains_the_same_unless_literal(objective, rule, mo
     assert same == (rule != "literal")
 
 
+@pytest.mark.parametrize("perturbation", ["global", "per_rank", "per_microbatch"])
+@pytest.mark.parametrize("document", [METHODS[1], *PER_TENSOR], ids=words)
+def test_m1_holds_per_tensor_and_wherever_the_ascent_is_taken(objective, document, perturbation):
+    def end(factor: float) -> np.ndarray:
+        return joined(
+            trained(
+                objective, {**document, "perturbation": perturbation}, NETWORK.start(),
+                lambda t: [batch(t, m) for m in range(2)], 12, optimizer=SGD(name="sgd", lr=0.05 / factor),
+                factor=factor,
+            )[-1].weights
+        )  # fmt: skip
+
+    assert np.array_equal(end(1.0), end(1024.0))
+
+
 @pytest.mark.parametrize("document", [*METHODS, *PER_TENSOR, *LAYERWISE], ids=words)
 @pytest.mark.parametrize("optimizer", [SGD(name="sgd", lr=0.05, weight_decay=0.1), AdamW(name="adamw", lr=0.01)])
 def test_m2_the_order_of_the_parameters_does_not_matter(objective, document, optimizer):
