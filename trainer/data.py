@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from trainer.contract.data import ImageFolderData
+from trainer.contract.data import DigitsData, ImageFolderData, TorchvisionData
 from trainer.contract.ends import EndReason
 from trainer.contract.spec import TrainingSpec
-from trainer.datasets import digits, image_folder
+from trainer.datasets import digits, image_folder, torchvision_sets
+from trainer.datasets.catalogue import Found
 from trainer.datasets.image_set import VisionData
+from trainer.datasets.read_images import serve
 from trainer.datasets.roots import DataRoots
 from trainer.errors import TrainerError
 from trainer.parallel import World
@@ -22,13 +24,20 @@ def load(
 ) -> VisionData:  # fmt: skip
     """The images of a run; `close` what comes back.
 
-    `roots`: folders in which image folders must lie; None (without the service): anywhere. `getting_on` is called while
+    `roots`: folders in which the data must lie; None (without the service): anywhere. `getting_on` is called while
     a long search for files goes on. Raises TrainerError: `data_unreadable`, or `spec_rejected_by_trainer` where the
     split cannot be made.
     """
-    if isinstance(spec.data, ImageFolderData):
-        return image_folder.load(spec, spec.data, device, DataRoots(roots), getting_on)
-    return digits.load(spec, spec.data, device)
+    section = spec.data
+    if isinstance(section, DigitsData):
+        return digits.load(spec, section, device)
+    return serve(spec, section, device, lambda: _find(section, DataRoots(roots), getting_on))
+
+
+def _find(section: ImageFolderData | TorchvisionData, roots: DataRoots, getting_on: Callable[[], None]) -> Found:
+    if isinstance(section, TorchvisionData):
+        return torchvision_sets.find(section, roots, getting_on)
+    return image_folder.find(section, roots, getting_on)
 
 
 def check_alike(data: VisionData, world: World) -> None:
@@ -37,6 +46,6 @@ def check_alike(data: VisionData, world: World) -> None:
     if int(first) != data.fingerprint:
         raise TrainerError(
             EndReason.data_unreadable,
-            f"Rank {world.rank} found other images than rank 0: all machines must see the same folder, and nothing may "
+            f"Rank {world.rank} found other images than rank 0: all machines must see the same data, and nothing may "
             "change it while a run starts. Mount it on all of them and submit again.",
         )

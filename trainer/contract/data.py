@@ -20,6 +20,11 @@ class DigitsData(SpecPart):
     split_seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the split, apart from `seed`, so that runs with other seeds see the same split."""
 
+    @property
+    def folders(self) -> list[tuple[str, str]]:
+        """Fields that name folders, and what they name; they must lie under the data roots."""
+        return []
+
 
 DataPath = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f]+$")]
 
@@ -44,16 +49,12 @@ class Augmentation(SpecPart):
         return self
 
 
-class ImageFolderData(SpecPart):
-    """A folder of images with one folder per class (torchvision's ImageFolder), under one of the data roots."""
+class PreparedImages(SpecPart):
+    """What the sources of images to be decoded have in common. As first base it puts its fields behind the source's."""
 
-    source: Literal["image_folder"]
-    train: DataPath = Field(examples=["pets/train"])
-    """Folder of training images: one folder per class. Absolute, or relative to a data root (BASIN_DATA_ROOTS)."""
-    validation: DataPath | None = Field(default=None, examples=["pets/validation"])
-    """Folder of validation images with the same classes. Off (null): a share of `train` is held out."""
     validation_fraction: float | None = Field(default=None, gt=0, lt=1)
-    """Share of `train` held out, split by class with `split_seed`. Off (null): 0.1 without `validation`, else none."""
+    """Share of the training images held out, split by class with `split_seed`. Off (null): 0.1 where the source gives
+    no validation images of its own, else none."""
     split_seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the split, apart from `seed`, so that runs with other seeds see the same split."""
     augmentation: Augmentation = Augmentation()
@@ -67,8 +68,8 @@ class ImageFolderData(SpecPart):
     """Processes that read and decode images, beside each worker. 0: the worker does it itself."""
 
     @model_validator(mode="after")
-    def _validation_is_said_once(self) -> ImageFolderData:
-        if self.validation is not None and self.validation_fraction is not None:
+    def _validation_is_said_once(self) -> PreparedImages:
+        if getattr(self, "validation", None) is not None and self.validation_fraction is not None:
             raise ValueError(
                 f"`validation_fraction` {self.validation_fraction} must not stand beside `validation`: remove one"
             )
@@ -76,8 +77,63 @@ class ImageFolderData(SpecPart):
 
     @property
     def held_out(self) -> float | None:
-        """Share of the training images that validation takes; None where it has a folder of its own."""
-        return None if self.validation is not None else (self.validation_fraction or 0.1)
+        """Share of the training images that validation takes; None where it has images of its own."""
+        return None if getattr(self, "validation", None) is not None else (self.validation_fraction or 0.1)
+
+    @property
+    def folders(self) -> list[tuple[str, str]]:
+        """Fields that name folders, and what they name; they must lie under the data roots."""
+        raise NotImplementedError
+
+
+class _FolderNames(SpecPart):
+    source: Literal["image_folder"]
+    train: DataPath = Field(examples=["pets/train"])
+    """Folder of training images: one folder per class. Absolute, or relative to a data root (BASIN_DATA_ROOTS)."""
+    validation: DataPath | None = Field(default=None, examples=["pets/validation"])
+    """Folder of validation images with the same classes. Off (null): a share of `train` is held out."""
+
+
+class ImageFolderData(PreparedImages, _FolderNames):
+    """A folder of images with one folder per class (torchvision's ImageFolder), under one of the data roots."""
+
+    @property
+    def folders(self) -> list[tuple[str, str]]:
+        named = [("train", self.train), ("validation", self.validation)]
+        return [(field, path) for field, path in named if path is not None]
+
+
+TorchvisionName = Literal[
+    "cifar10", "cifar100", "country211", "dtd", "fashion_mnist", "fgvc_aircraft", "flowers102", "food101", "gtsrb",
+    "kmnist", "mnist", "oxford_iiit_pet", "stl10", "svhn", "usps",
+]  # fmt: skip
+WITH_VALIDATION: frozenset[str] = frozenset({"country211", "dtd", "fgvc_aircraft", "flowers102"})
+"""Those that torchvision gives a validation split of their own."""
+
+
+class _TorchvisionNames(SpecPart):
+    source: Literal["torchvision"]
+    name: TorchvisionName = Field(examples=["cifar10"])
+    """Which data set. Its training split trains; grey images become coloured ones of equal channels."""
+    path: DataPath = Field(examples=["torchvision"])
+    """Folder that torchvision calls `root`, e.g. the one in which `cifar-10-batches-py` lies. Absolute, or relative to
+    a data root (BASIN_DATA_ROOTS)."""
+    download: bool = False
+    """Let the run fetch what is missing into `path`, from where torchvision has it. Off: no traffic, the run fails."""
+
+
+class TorchvisionData(PreparedImages, _TorchvisionNames):
+    """A data set of torchvision by its name, in torchvision's own layout under one of the data roots."""
+
+    @property
+    def folders(self) -> list[tuple[str, str]]:
+        return [("path", self.path)]
+
+    @property
+    def held_out(self) -> float | None:
+        """The set's own validation split is used where it has one, unless a share is asked for."""
+        has_its_own = self.validation_fraction is None and self.name in WITH_VALIDATION
+        return None if has_its_own else (self.validation_fraction or 0.1)
 
 
 def _digits_unless_said(document: Any) -> Any:
@@ -87,4 +143,8 @@ def _digits_unless_said(document: Any) -> Any:
     return document
 
 
-Data = Annotated[DigitsData | ImageFolderData, Field(discriminator="source"), BeforeValidator(_digits_unless_said)]
+Data = Annotated[
+    DigitsData | ImageFolderData | TorchvisionData,
+    Field(discriminator="source"),
+    BeforeValidator(_digits_unless_said),
+]

@@ -62,6 +62,9 @@ _UNION_TAGS = {
     "look_layersam",
     "digits",
     "image_folder",
+    "torchvision",
+    "huggingface",
+    "webdataset",
 }
 
 

@@ -6,7 +6,6 @@ link. The index keeps about 30 bytes a file. Loads no torch.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from trainer.datasets.catalogue import digest
 from trainer.datasets.roots import DataRoots, shown, unreadable
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -86,10 +86,7 @@ class FolderFiles:
 
     def fingerprint(self) -> int:
         """63 bits of all names and their order."""
-        digest = hashlib.blake2b(digest_size=8)
-        for part in ("\0".join(self.classes).encode("utf-8", "surrogateescape"), self.counts.tobytes(), self.names):
-            digest.update(len(part).to_bytes(8, "big") + part)
-        return int.from_bytes(digest.digest(), "big") >> 1
+        return digest(["\0".join(self.classes), self.counts.tobytes(), self.names])
 
 
 def scan(

@@ -26,17 +26,18 @@ class DataRoots:
 
     folders: Sequence[str] | None
 
-    def find(self, field: str, written: str) -> str:
+    def find(self, field: str, written: str, *, holding: str = "one folder per class") -> str:
         """The absolute path of the folder that `field` of the spec (or "") names, links not resolved.
 
-        Raises TrainerError(data_unreadable) where there is none, or where it is outside the roots once they are.
+        `holding`: what the folder should hold, for the sentence that asks for it. Raises TrainerError(data_unreadable)
+        where there is none, or where it is outside the roots once they are.
         """
         path = self._where(field, written)
         if not os.path.isdir(path):
             what = "is a file" if os.path.isfile(path) else "is not there"
             at = "" if path == written else f" ({shown(path)})"
             named = f"{field} {shown(written)}".lstrip()
-            raise unreadable(f"{named}{at} {what}: name a folder that holds one folder per class.")
+            raise unreadable(f"{named}{at} {what}: name a folder that holds {holding}.")
         if not self.holds(path):
             raise unreadable(
                 f"{field} {shown(written)} leads to {shown(os.path.realpath(path))}, outside {self.named}: move the "

@@ -13,7 +13,7 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor
 from torchvision.transforms import Compose, InterpolationMode, Resize  # type: ignore[import-untyped]
 
-from trainer.contract.data import ImageFolderData
+from trainer.contract.data import PreparedImages
 from trainer.contract.spec import Model, TrainingSpec
 from trainer.datasets.image_set import DTYPES, Batch
 
@@ -40,7 +40,7 @@ def side_of(model: Model) -> int:
     return int(config.input_size[-1]) if config is not None else USUAL_SIDE
 
 
-def build(model: Model, data: ImageFolderData) -> Transforms:
+def build(model: Model, data: PreparedImages) -> Transforms:
     """Resizing and the evaluation's crop as timm configures the model.
 
     With `crop_scale` [1, 1] training sees whole images, squeezed into the square, and so does evaluation.
@@ -68,7 +68,7 @@ def build(model: Model, data: ImageFolderData) -> Transforms:
 class Normalise:
     """uint8 (N, 3, side, side), anywhere, to (x / 255 - mean) / std on the device in the run's precision."""
 
-    def __init__(self, spec: TrainingSpec, data: ImageFolderData, device: torch.device) -> None:
+    def __init__(self, spec: TrainingSpec, data: PreparedImages, device: torch.device) -> None:
         self._device, self._dtype = device, DTYPES[spec.precision]
         mean, std = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1) * 255 for values in (data.mean, data.std))
         self._mean, self._std = mean.to(device, self._dtype), std.to(device, self._dtype)

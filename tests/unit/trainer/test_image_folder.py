@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from tests.unit.trainer.image_folders import draw, make_folder, truncate
+from tests.unit.trainer.opened_data import batches, paths_of, pixels_from, pixels_of, same
 from trainer import data, randomness
 from trainer.contract.ends import EndReason
-from trainer.datasets import image_folder, transforms
-from trainer.datasets.order import plan_batches
+from trainer.datasets import read_images, transforms
 from trainer.errors import TrainerError
 from trainer.parallel import World
 
@@ -46,41 +46,6 @@ def folder_spec(small_spec, tmp_path):
         return type(spec).model_validate({**spec.model_dump(mode="json"), "data": images})
 
     return make
-
-
-@pytest.fixture
-def opened():
-    """Loads a spec's images, and closes them in the end."""
-    made = []
-
-    def load(spec, **options):
-        made.append(data.load(spec, CPU, **options))
-        return made[-1]
-
-    yield load
-    for each in made:
-        each.close()
-
-
-def batches(loaded, spec, rank=0, ranks=1):
-    return loaded.train.batches(spec.seed, plan_batches(spec, ranks), rank)
-
-
-def pixels_of(loaded, spec, steps, ranks=1):
-    """Of the global batches, put together from all ranks' micro-batches."""
-    plan = plan_batches(spec, ranks)
-    mine = [batches(loaded, spec, rank, ranks) for rank in range(ranks)]
-    return [
-        torch.cat([b.at(step, m)[0] for b in mine for m in range(plan.num_micro_batches)]) for step in steps
-    ]  # fmt: skip
-
-
-def pixels_from(mine, steps):
-    return [mine.at(step, 0)[0] for step in steps]
-
-
-def same(a, b):
-    return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 class TestAugmentation:
@@ -118,7 +83,7 @@ class TestAugmentation:
                 assert torch.equal(again, whole[step])
 
     def test_a_second_pass_over_more_than_is_kept_reads_again(self, folder_spec, opened, monkeypatch):
-        monkeypatch.setattr(image_folder, "MAX_KEPT_BYTES", 1)
+        monkeypatch.setattr(read_images, "MAX_KEPT_BYTES", 1)
         spec = folder_spec(loader_workers=1, micro_batch_size=2)
         whole = pixels_of(opened(spec), spec, range(6))
         mine = batches(opened(spec), spec)
@@ -161,8 +126,7 @@ class TestTransforms:
             24, interpolation=config.interpolation, crop_pct=config.crop_pct, mean=spec.data.mean, std=spec.data.std
         )
         pixels, labels = next(loaded.validation.share_of(0, 1, 100))
-        chosen = loaded.validation._chosen
-        paths = chosen.paths(np.arange(len(chosen)))
+        paths = paths_of(loaded.validation)
         assert len(paths) == len(pixels) == 12
         for path, ours, label in zip(paths, pixels, labels, strict=True):
             torch.testing.assert_close(ours, theirs(Image.open(path).convert("RGB")), rtol=1e-5, atol=1e-5)
@@ -203,15 +167,14 @@ class TestTransforms:
 class TestSets:
     def test_a_share_is_held_out_by_class_and_by_split_seed(self, folder_spec, opened):
         def held_out(**changes):
-            chosen = opened(folder_spec(data=changes)).validation._chosen
-            return chosen.paths(np.arange(len(chosen)))
+            return paths_of(opened(folder_spec(data=changes)).validation)
 
         paths = held_out()
         assert [sum(f"/c00{label}/" in path for path in paths) for label in range(3)] == [4, 4, 4]
         assert held_out() == paths
         assert held_out(split_seed=1) != paths
         loaded = opened(folder_spec())
-        assert not set(paths) & set(loaded.train._chosen.paths(np.arange(len(loaded.train))))
+        assert not set(paths) & set(paths_of(loaded.train))
         assert (len(loaded.train), loaded.num_classes, loaded.channels, loaded.side) == (48, 3, 3, 8)
 
     def test_no_class_loses_its_last_training_image(self, folder_spec, opened, tmp_path):
@@ -220,7 +183,7 @@ class TestSets:
             draw(number).save(folder / "c000" / f"more{number}.png")
         spec = folder_spec(folder, validation_fraction=0.5)
         loaded = opened(spec)
-        assert set(loaded.train._chosen.labels.tolist()) == set(range(40))
+        assert {int(label) for _, labels in loaded.train.share_of(0, 1, 9) for label in labels} == set(range(40))
 
     def test_a_validation_folder_gives_the_training_folders_labels(self, folder_spec, opened, tmp_path):
         make_folder(tmp_path / "validation", 3, 2)
