@@ -47,6 +47,7 @@ SMALL_VIT = {"patch_size": 4, "embed_dim": 64, "depth": 3, "num_heads": 4, "clas
 DATA_VALUES: dict[str, dict[str, Any]] = {
     "digits": {},
     "image_folder": {"data.train": "pets/train"},
+    "huggingface": {"data.path": "cifar10"},
     "torchvision": {"data.name": "cifar10", "data.path": "torchvision"},
 }
 """What each source has no default for."""

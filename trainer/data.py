@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from trainer.contract.data import DigitsData, ImageFolderData, TorchvisionData
+from trainer.contract.data import DigitsData, HuggingFaceData, ImageFolderData, PreparedImages, TorchvisionData
 from trainer.contract.ends import EndReason
 from trainer.contract.spec import TrainingSpec
-from trainer.datasets import digits, image_folder, torchvision_sets
+from trainer.datasets import digits, huggingface_sets, image_folder, torchvision_sets
 from trainer.datasets.catalogue import Found
 from trainer.datasets.image_set import VisionData
 from trainer.datasets.read_images import serve
@@ -34,9 +34,12 @@ def load(
     return serve(spec, section, device, lambda: _find(section, DataRoots(roots), getting_on))
 
 
-def _find(section: ImageFolderData | TorchvisionData, roots: DataRoots, getting_on: Callable[[], None]) -> Found:
+def _find(section: PreparedImages, roots: DataRoots, getting_on: Callable[[], None]) -> Found:
+    if isinstance(section, HuggingFaceData):
+        return huggingface_sets.find(section, roots, getting_on)
     if isinstance(section, TorchvisionData):
         return torchvision_sets.find(section, roots, getting_on)
+    assert isinstance(section, ImageFolderData)
     return image_folder.find(section, roots, getting_on)
 
 

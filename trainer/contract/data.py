@@ -136,6 +136,52 @@ class TorchvisionData(PreparedImages, _TorchvisionNames):
         return None if has_its_own else (self.validation_fraction or 0.1)
 
 
+SplitName = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]{0,127}$")]
+HubName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$")]
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class _HuggingFaceNames(SpecPart):
+    source: Literal["huggingface"]
+    path: DataPath | None = Field(default=None, examples=["cifar10"])
+    """Folder of Parquet files in the hub's layout: train.parquet, or train-00000-of-00002.parquet and so on, or
+    train/*.parquet. Absolute, or relative to a data root (BASIN_DATA_ROOTS). Give this or `name`."""
+    name: HubName | None = Field(default=None, examples=["uoft-cs/cifar10"])
+    """Data set of the Hugging Face hub, owner/name. Its code, if it has any, is never run. Give this or `path`."""
+    configuration: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    """Which of the hub data set's configurations. Off (null): its default."""
+    revision: Annotated[str, StringConstraints(pattern=r"^[\w./-]{1,128}$")] | None = None
+    """Commit, tag or branch of the hub data set; only a commit is sure to stay the same. Off (null): the newest."""
+    download: bool = False
+    """Let the run fetch the hub data set. Off: no traffic, it must be in the node's Hugging Face cache already."""
+    train: SplitName = "train"
+    """Name of the split that trains."""
+    validation: SplitName | None = Field(default=None, examples=["validation"])
+    """Name of the validation split. Off (null): a share of `train` is held out."""
+    image_column: ColumnName = "image"
+    """Column of encoded images: bytes, or the hub's pair of `bytes` and `path`."""
+    label_column: ColumnName = "label"
+    """Column of labels: whole numbers from 0, or class names."""
+
+
+class HuggingFaceData(PreparedImages, _HuggingFaceNames):
+    """Images in rows, read by Hugging Face's `datasets`: Parquet files under a data root, or a data set of the hub."""
+
+    @model_validator(mode="after")
+    def _is_named_once(self) -> HuggingFaceData:
+        if (self.path is None) == (self.name is None):
+            raise ValueError(f"`name` {self.name} must be given, or `path`, and not both: give one of the two")
+        only_hub = {"configuration": self.configuration, "revision": self.revision, "download": self.download or None}
+        for field, value in only_hub.items():
+            if self.path is not None and value is not None:
+                raise ValueError(f"`{field}` {value} must stand beside `name`, not `path`: remove it")
+        return self
+
+    @property
+    def folders(self) -> list[tuple[str, str]]:
+        return [("path", self.path)] if self.path is not None else []
+
+
 def _digits_unless_said(document: Any) -> Any:
     """A section without `source` means the digits, as it did when there was nothing else."""
     if isinstance(document, dict) and "source" not in document:
@@ -144,7 +190,7 @@ def _digits_unless_said(document: Any) -> Any:
 
 
 Data = Annotated[
-    DigitsData | ImageFolderData | TorchvisionData,
+    DigitsData | ImageFolderData | TorchvisionData | HuggingFaceData,
     Field(discriminator="source"),
     BeforeValidator(_digits_unless_said),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 import torch
 
@@ -38,3 +40,15 @@ def whole(images):
     """All of a set, without augmentation: pixels and labels."""
     pixels, labels = zip(*images.share_of(0, 1, 64), strict=True)
     return torch.cat(pixels), torch.cat(labels)
+
+
+def encoded(image, kind="PNG"):
+    """The bytes of an image's file."""
+    file = BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+def as_floats(image):
+    """What the model sees of an image where nothing changes it but a division by 255: (3, height, width)."""
+    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1) / 255
