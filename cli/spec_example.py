@@ -48,6 +48,7 @@ DATA_VALUES: dict[str, dict[str, Any]] = {
     "digits": {},
     "image_folder": {"data.train": "pets/train"},
     "huggingface": {"data.path": "cifar10"},
+    "webdataset": {"data.train": "pets/train-{000..003}.tar"},
     "torchvision": {"data.name": "cifar10", "data.path": "torchvision"},
 }
 """What each source has no default for."""

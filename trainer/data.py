@@ -6,10 +6,17 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from trainer.contract.data import DigitsData, HuggingFaceData, ImageFolderData, PreparedImages, TorchvisionData
+from trainer.contract.data import (
+    DigitsData,
+    HuggingFaceData,
+    ImageFolderData,
+    PreparedImages,
+    TorchvisionData,
+    WebDatasetData,
+)
 from trainer.contract.ends import EndReason
 from trainer.contract.spec import TrainingSpec
-from trainer.datasets import digits, huggingface_sets, image_folder, torchvision_sets
+from trainer.datasets import digits, huggingface_sets, image_folder, torchvision_sets, webdataset_shards
 from trainer.datasets.catalogue import Found
 from trainer.datasets.image_set import VisionData
 from trainer.datasets.read_images import serve
@@ -39,6 +46,8 @@ def _find(section: PreparedImages, roots: DataRoots, getting_on: Callable[[], No
         return huggingface_sets.find(section, roots, getting_on)
     if isinstance(section, TorchvisionData):
         return torchvision_sets.find(section, roots, getting_on)
+    if isinstance(section, WebDatasetData):
+        return webdataset_shards.find(section, roots, getting_on)
     assert isinstance(section, ImageFolderData)
     return image_folder.find(section, roots, getting_on)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
@@ -182,6 +183,33 @@ class HuggingFaceData(PreparedImages, _HuggingFaceNames):
         return [("path", self.path)] if self.path is not None else []
 
 
+class _Shards(SpecPart):
+    source: Literal["webdataset"]
+    train: DataPath = Field(examples=["pets/train-{000..003}.tar"])
+    """Tar files of training images: a path with braces ({000..003}, {a,b}) or wildcards (*, ?, [0-9]). Absolute, or
+    relative to a data root (BASIN_DATA_ROOTS)."""
+    validation: DataPath | None = Field(default=None, examples=["pets/validation-{000..001}.tar"])
+    """Tar files of validation images. Off (null): a share of `train` is held out."""
+    label_key: Annotated[str, StringConstraints(pattern=r"^[\w-]{1,64}$")] = "label"
+    """Field of a sample's .json that holds its label, where it has no .cls: a whole number from 0, or a class name."""
+
+
+class WebDatasetData(PreparedImages, _Shards):
+    """webdataset's tar files: each sample is an image (jpg, jpeg, png, webp) and a .cls or .json of the same name."""
+
+    @property
+    def folders(self) -> list[tuple[str, str]]:
+        """The folders in front of the first brace or wildcard, and of the file's name."""
+        named = [("train", self.train), ("validation", self.validation)]
+        return [(field, _folder_of(pattern)) for field, pattern in named if pattern is not None]
+
+
+def _folder_of(pattern: str) -> str:
+    plain = re.split(r"[{*?\[]", pattern, maxsplit=1)[0]
+    folder = plain.rpartition("/")[0]
+    return folder or ("/" if plain.startswith("/") else ".")
+
+
 def _digits_unless_said(document: Any) -> Any:
     """A section without `source` means the digits, as it did when there was nothing else."""
     if isinstance(document, dict) and "source" not in document:
@@ -190,7 +218,7 @@ def _digits_unless_said(document: Any) -> Any:
 
 
 Data = Annotated[
-    DigitsData | ImageFolderData | TorchvisionData | HuggingFaceData,
+    DigitsData | ImageFolderData | TorchvisionData | HuggingFaceData | WebDatasetData,
     Field(discriminator="source"),
     BeforeValidator(_digits_unless_said),
 ]

@@ -41,6 +41,23 @@ class Pixels(NamedTuple):
         return Image.fromarray(np.ascontiguousarray(self.values)).convert("RGB")
 
 
+class FilePart(NamedTuple):
+    """An encoded image inside a file: a member of a tar file."""
+
+    path: str
+    start: int
+    num_bytes: int
+
+    def image(self) -> Image.Image:
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.start)
+                content = file.read(self.num_bytes)
+        except OSError as error:
+            raise Undecodable(f"cannot be read ({error.strerror})") from error
+        return decode(BytesIO(content))
+
+
 class ArrowRow(NamedTuple):
     """An encoded image in an Arrow file, in a column of bytes or of the hub's pair of `bytes` and `path`."""
 
