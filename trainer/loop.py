@@ -133,6 +133,8 @@ def _train(
             _tell_once_if_nothing_persists(spec.method, state, standing, tell)
         if validates:
             numbers |= validate(network, images.validation, spec, world)
+        if done == total and images.test is not None:
+            numbers |= validate(network, images.test, spec, world, name="test")
         if done == total and spec.evaluation.sharpness_radius is not None:
             numbers |= sharpness.measure(network, weights, reduced, images.train, spec, world)
         if logs:

@@ -93,6 +93,8 @@ class _FolderNames(SpecPart):
     """Folder of training images: one folder per class. Absolute, or relative to a data root (BASIN_DATA_ROOTS)."""
     validation: DataPath | None = Field(default=None, examples=["pets/validation"])
     """Folder of validation images with the same classes. Off (null): a share of `train` is held out."""
+    test: DataPath | None = Field(default=None, examples=["pets/test"])
+    """Folder of test images with the same classes, measured once, after the last step. Off (null)."""
 
 
 class ImageFolderData(PreparedImages, _FolderNames):
@@ -100,7 +102,7 @@ class ImageFolderData(PreparedImages, _FolderNames):
 
     @property
     def folders(self) -> list[tuple[str, str]]:
-        named = [("train", self.train), ("validation", self.validation)]
+        named = [("train", self.train), ("validation", self.validation), ("test", self.test)]
         return [(field, path) for field, path in named if path is not None]
 
 
@@ -121,6 +123,8 @@ class _TorchvisionNames(SpecPart):
     a data root (BASIN_DATA_ROOTS)."""
     download: bool = False
     """Let the run fetch what is missing into `path`, from where torchvision has it. Off: no traffic, the run fails."""
+    test: bool = False
+    """Measure the data set's test split once, after the last step."""
 
 
 class TorchvisionData(PreparedImages, _TorchvisionNames):
@@ -159,6 +163,8 @@ class _HuggingFaceNames(SpecPart):
     """Name of the split that trains."""
     validation: SplitName | None = Field(default=None, examples=["validation"])
     """Name of the validation split. Off (null): a share of `train` is held out."""
+    test: SplitName | None = Field(default=None, examples=["test"])
+    """Name of the test split, measured once, after the last step. Off (null)."""
     image_column: ColumnName = "image"
     """Column of encoded images: bytes, or the hub's pair of `bytes` and `path`."""
     label_column: ColumnName = "label"
@@ -190,6 +196,8 @@ class _Shards(SpecPart):
     relative to a data root (BASIN_DATA_ROOTS)."""
     validation: DataPath | None = Field(default=None, examples=["pets/validation-{000..001}.tar"])
     """Tar files of validation images. Off (null): a share of `train` is held out."""
+    test: DataPath | None = Field(default=None, examples=["pets/test-{000..001}.tar"])
+    """Tar files of test images, measured once, after the last step. Off (null)."""
     label_key: Annotated[str, StringConstraints(pattern=r"^[\w-]{1,64}$")] = "label"
     """Field of a sample's .json that holds its label, where it has no .cls: a whole number from 0, or a class name."""
 
@@ -200,7 +208,7 @@ class WebDatasetData(PreparedImages, _Shards):
     @property
     def folders(self) -> list[tuple[str, str]]:
         """The folders in front of the first brace or wildcard, and of the file's name."""
-        named = [("train", self.train), ("validation", self.validation)]
+        named = [("train", self.train), ("validation", self.validation), ("test", self.test)]
         return [(field, _folder_of(pattern)) for field, pattern in named if pattern is not None]
 
 

@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 def find(data: HuggingFaceData, roots: DataRoots, getting_on: Callable[[], None]) -> Found:
     """Raises TrainerError(data_unreadable)."""
-    splits = [split for split in (data.train, data.validation) if split is not None]
+    splits = [split for split in (data.train, data.validation, data.test) if split is not None]
     files = files_of_splits(data, roots) if data.path is not None else None
     opened = waiting_for(lambda: _opened(data, splits, files), getting_on)
     training = opened[data.train]
     answers = Answers(_labels(training, data, data.train), _shown(data, data.train), _class_names(training, data))
 
-    def rows(split: str) -> Rows:
-        return Rows(opened[split], answers, data, split)
+    def rows(split: str | None) -> Rows | None:
+        return Rows(opened[split], answers, data, split) if split is not None else None
 
     return Found(
-        train=rows(data.train), validation=rows(data.validation) if data.validation else None, test=None,
+        train=Rows(training, answers, data, data.train), validation=rows(data.validation), test=rows(data.test),
         num_classes=answers.num_classes,
     )  # fmt: skip
 

@@ -29,7 +29,7 @@ def find(data: ImageFolderData, roots: DataRoots, getting_on: Callable[[], None]
 
     return Found(
         train=FolderCatalogue(train, np.arange(len(train.classes))), validation=others("validation", data.validation),
-        test=None, num_classes=len(train.classes),
+        test=others("test", data.test), num_classes=len(train.classes),
     )  # fmt: skip
 
 

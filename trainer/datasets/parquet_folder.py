@@ -23,7 +23,7 @@ def files_of_splits(data: HuggingFaceData, roots: DataRoots) -> dict[str, list[s
     assert data.path is not None
     folder = roots.find("data.path", data.path, holding=HOLDING)
     below = _parquet_files(folder)
-    fields = {"train": data.train, "validation": data.validation}
+    fields = {"train": data.train, "validation": data.validation, "test": data.test}
     return {split: _files_of(split, field, data.path, folder, below, roots) for field, split in fields.items() if split}
 
 

@@ -82,7 +82,10 @@ def find(data: TorchvisionData, roots: DataRoots, getting_on: Callable[[], None]
 
     train = catalogue(known.train)
     validation = catalogue(known.validation) if known.validation is not None and data.held_out is None else None
-    return Found(train=train, validation=validation, test=None, num_classes=int(train.labels.max()) + 1)
+    return Found(
+        train=train, validation=validation, test=catalogue(known.test) if data.test else None,
+        num_classes=int(train.labels.max()) + 1,
+    )  # fmt: skip
 
 
 def _opened(data: TorchvisionData, root: str, known: _Known, arguments: Arguments) -> Any:

@@ -39,12 +39,13 @@ def find(data: WebDatasetData, roots: DataRoots, getting_on: Callable[[], None])
     """Raises TrainerError(data_unreadable)."""
     train = _Indexed(data, "train", data.train, roots, getting_on)
     answers = Answers(train.stored_labels(), f"data.train {shown(data.train)}")
-    validation = None
-    if data.validation is not None:
-        validation = _Indexed(data, "validation", data.validation, roots, getting_on)
+
+    def others(field: str, pattern: str | None) -> Samples | None:
+        return Samples(_Indexed(data, field, pattern, roots, getting_on), answers) if pattern is not None else None
+
     return Found(
-        train=Samples(train, answers), validation=Samples(validation, answers) if validation else None, test=None,
-        num_classes=answers.num_classes,
+        train=Samples(train, answers), validation=others("validation", data.validation),
+        test=others("test", data.test), num_classes=answers.num_classes,
     )  # fmt: skip
 
 

@@ -75,9 +75,9 @@ def rows(tmp_path):
 class TestRows:
     @pytest.mark.parametrize("loader_workers", [0, 1])
     def test_pixels_and_labels_are_the_files_in_their_order(self, rows_spec, opened, rows, loader_workers):
-        loaded = opened(rows_spec({"validation": "validation"}, loader_workers))
+        loaded = opened(rows_spec({"validation": "validation", "test": "test"}, loader_workers))
         assert (len(loaded.train), len(loaded.validation), loaded.num_classes) == (24, 4, 3)
-        for images, first in ((loaded.train, 0), (loaded.validation, 24)):
+        for images, first in ((loaded.train, 0), (loaded.validation, 24), (loaded.test, 28)):
             pixels, labels = whole(images)
             assert labels.tolist() == [i % 3 for i in range(first, first + len(images))]
             for i, image in enumerate(pixels):

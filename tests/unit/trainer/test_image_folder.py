@@ -200,6 +200,19 @@ class TestSets:
             data.load(spec, CPU)
         assert caught.value.reason is EndReason.data_unreadable
 
+    def test_a_test_folder_is_measured_once_at_the_end(self, folder_spec, run, tmp_path):
+        make_folder(tmp_path / "test", 3, 5, seed=500)
+        result = run(folder_spec(data={"test": str(tmp_path / "test")}, steps=12))
+        measured = {step: point for step, point in result.recorder.points.items() if "test_top1" in point}
+        assert list(measured) == [12]
+        assert measured[12]["test_top1"] * 15 / 100 == pytest.approx(round(measured[12]["test_top1"] * 15 / 100))
+        assert result.outcome.numbers["test_loss"] == measured[12]["test_loss"] != measured[12]["validation_loss"]
+        without = run(folder_spec(steps=12))
+        assert not any("test_top1" in point for point in without.recorder.points.values())
+        assert {k: torch.equal(v, result.weights[k]) for k, v in without.weights.items()} == dict.fromkeys(
+            result.weights, True
+        )
+
     @pytest.mark.parametrize("loader_workers", [0, 2])
     def test_evaluation_goes_between_and_the_stream_goes_on(self, folder_spec, opened, loader_workers):
         spec = folder_spec(loader_workers=loader_workers)

@@ -90,6 +90,12 @@ class TestArrays:
         }
         assert found == expected
 
+    def test_the_test_split_is_opened_when_it_is_asked_for(self, set_spec, opened, cifar10):
+        assert opened(set_spec("cifar10")).test is None
+        pixels, labels = whole(opened(set_spec("cifar10", side=32, data={"test": True})).test)
+        assert labels.tolist() == [i % 10 for i in range(30, 40)]
+        assert np.array_equal((pixels * 255).round().byte().permute(0, 2, 3, 1).numpy(), cifar10[30:])
+
     @pytest.mark.parametrize("loader_workers", [0, 1])
     def test_any_step_may_come_first_whoever_reads_and_on_any_number_of_ranks(
         self, set_spec, opened, cifar10, loader_workers

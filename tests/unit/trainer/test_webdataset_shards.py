@@ -65,13 +65,15 @@ class TestSamples:
     @pytest.mark.parametrize("loader_workers", [0, 1])
     def test_pixels_and_labels_are_the_members_in_their_order(self, shard_spec, opened, tars, tmp_path, loader_workers):
         write(tmp_path / "validation.tar", sample("a", draw(99), 2))
-        loaded = opened(shard_spec({"validation": f"{tmp_path}/validation.tar"}, loader_workers))
+        loaded = opened(
+            shard_spec({"validation": f"{tmp_path}/validation.tar", "test": f"{tmp_path}/*n.tar"}, loader_workers)
+        )
         assert (len(loaded.train), len(loaded.validation), loaded.num_classes) == (24, 1, 3)
         pixels, labels = whole(loaded.train)
         assert labels.tolist() == [i % 3 for i in range(24)]
         for image, original in zip(pixels, tars, strict=True):
             torch.testing.assert_close(image, as_floats(original), rtol=0, atol=1e-6)  # a division in fp32
-        assert whole(loaded.validation)[1].tolist() == [2]
+        assert whole(loaded.validation)[1].tolist() == whole(loaded.test)[1].tolist() == [2]
 
     def test_any_step_may_come_first_whoever_reads_and_on_any_number_of_ranks(self, shard_spec, opened, tars):
         moving = {"augmentation": {"horizontal_flip": 0.5}}
