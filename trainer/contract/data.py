@@ -30,6 +30,16 @@ class DigitsData(SpecPart):
 DataPath = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f]+$")]
 
 
+RandAugment = Annotated[
+    str,
+    StringConstraints(
+        max_length=128,
+        pattern=r"^rand(-(m([0-9]|10)|n[1-9]|p(0?\.[0-9]{1,4}|1(\.0)?)|mstd[0-9]{1,3}(\.[0-9]{1,4})?"
+        r"|mmax[1-9][0-9]?|inc[01]))*$",
+    ),
+]
+
+
 class Augmentation(SpecPart):
     """timm's transforms of training images; every draw is a function of the seed, the epoch and the image."""
 
@@ -39,6 +49,20 @@ class Augmentation(SpecPart):
     """Probability of mirroring left and right. 0 is off."""
     color_jitter: float = Field(default=0.0, ge=0, le=1)
     """Strength of random brightness, contrast and saturation. 0 is off."""
+    auto_augment: RandAugment | None = Field(default=None, examples=["rand-m9-n2-mstd0.5-inc1"])
+    """RandAugment in timm's words: rand, then in any order -m magnitude (0 to 10), -n operations an image, -p their
+    probability, -mstd spread and -mmax bound of the magnitude, -inc1 operations that grow with it. Off (null)."""
+    random_erasing: float = Field(default=0.0, ge=0, le=1)
+    """Probability that a random rectangle is set to the colour `data.mean`. 0 is off."""
+
+    @model_validator(mode="after")
+    def _jitter_is_not_doubled(self) -> Augmentation:
+        if self.auto_augment is not None and self.color_jitter:
+            raise ValueError(
+                f"`color_jitter` {self.color_jitter} must be 0 beside `auto_augment`, which changes the colours itself: "
+                "remove one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _scale_is_a_range(self) -> Augmentation:

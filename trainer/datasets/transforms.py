@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from timm.data import create_transform
 from timm.data.constants import DEFAULT_CROP_PCT
+from timm.data.random_erasing import RandomErasing
 from timm.models import get_pretrained_cfg
 from torch import Tensor
 from torchvision.transforms import Compose, InterpolationMode, Resize  # type: ignore[import-untyped]
@@ -28,7 +29,7 @@ Transform = Callable[[Image.Image], Tensor]
 class Transforms:
     side: int
     augmenting: Transform
-    """Draws from Python's and torch's global streams, and from nothing else."""
+    """Draws from Python's, NumPy's and torch's global streams, and from nothing else."""
     plain: Transform
 
 
@@ -52,17 +53,34 @@ def build(model: Model, data: PreparedImages) -> Transforms:
     first, second, last = create_transform(
         (3, side, side), is_training=True, separate=True, use_prefetcher=True, interpolation=interpolation,
         scale=augmentation.crop_scale, hflip=augmentation.horizontal_flip,
-        color_jitter=augmentation.color_jitter or None,
+        color_jitter=augmentation.color_jitter or None, auto_augment=augmentation.auto_augment, mean=data.mean,
     )  # fmt: skip
     steps = [*first.transforms, *second.transforms, *last.transforms]
     if whole:  # timm's crop keeps an aspect ratio between 3/4 and 4/3 and so would cut longer images
         steps[0] = Resize((side, side), interpolation=InterpolationMode(interpolation))
+    if augmentation.random_erasing:
+        steps.append(_Erase(augmentation.random_erasing, data.mean))
     crop_share = config.crop_pct if config is not None else DEFAULT_CROP_PCT
     plain = create_transform(
         (3, side, side), use_prefetcher=True, interpolation=interpolation,
         crop_pct=1.0 if whole else crop_share, crop_mode="squash" if whole else "center",
     )  # fmt: skip
     return Transforms(side=side, augmenting=Compose(steps), plain=plain)
+
+
+class _Erase:
+    """timm's random erasing, which it leaves to its own loader: a rectangle becomes what normalisation makes zero.
+
+    Of uint8 pixels, so to the nearest of 256 levels. timm erases by writing zeros; so the mean is taken out meanwhile.
+    """
+
+    def __init__(self, probability: float, mean: tuple[float, float, float]) -> None:
+        self._erase = RandomErasing(probability, mode="const", device="cpu")
+        self._fill = torch.tensor([round(255 * value) for value in mean], dtype=torch.int16).view(3, 1, 1)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        erased: Tensor = self._erase(pixels.to(torch.int16) - self._fill)
+        return (erased + self._fill).to(torch.uint8)
 
 
 class Normalise:

@@ -28,6 +28,7 @@ VIT = {
     "arguments": {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2},
 }  # fmt: skip
 JITTER = {"color_jitter": 0.5}
+STRONG = {"auto_augment": "rand-m9-n2-mstd0.5-inc1", "random_erasing": 0.5}
 
 
 @pytest.fixture
@@ -49,19 +50,21 @@ def folder_spec(small_spec, tmp_path):
 
 
 class TestAugmentation:
-    def test_is_a_function_of_seed_epoch_and_image_alone(self, folder_spec, opened):
-        spec = folder_spec(augmentation=JITTER)
+    @pytest.mark.parametrize("augmentation", [JITTER, STRONG])
+    def test_is_a_function_of_seed_epoch_and_image_alone(self, folder_spec, opened, augmentation):
+        spec = folder_spec(augmentation=augmentation)
         expected = pixels_of(opened(spec), spec, range(14))
         random.seed(1)
         torch.manual_seed(1)
+        np.random.seed(1)
         for other in (
-            folder_spec(augmentation=JITTER, loader_workers=1),
-            folder_spec(augmentation=JITTER, loader_workers=2, micro_batch_size=2),
+            folder_spec(augmentation=augmentation, loader_workers=1),
+            folder_spec(augmentation=augmentation, loader_workers=2, micro_batch_size=2),
         ):
             assert same(pixels_of(opened(other), other, range(14)), expected)
-        two = folder_spec(augmentation=JITTER, micro_batch_size=2)
+        two = folder_spec(augmentation=augmentation, micro_batch_size=2)
         assert same(pixels_of(opened(two), two, range(14), ranks=2), expected)
-        elsewhere = folder_spec(augmentation=JITTER, seed=1)
+        elsewhere = folder_spec(augmentation=augmentation, seed=1)
         assert not same(pixels_of(opened(elsewhere), elsewhere, range(1)), expected[:1])
 
     def test_differs_between_epochs(self, folder_spec, opened):
@@ -92,27 +95,61 @@ class TestAugmentation:
                 assert torch.equal(torch.cat([mine.at(step, m)[0] for m in range(4)]), whole[step])
 
     def test_leaves_the_global_streams_alone(self, folder_spec, opened):
-        spec = folder_spec(augmentation=JITTER)
-        mine = batches(opened(spec), spec)
-        torch.manual_seed(5)
-        random.seed(5)
-        mine.at(0, 0)
-        drawn = torch.rand(1), random.random()
-        torch.manual_seed(5)
-        random.seed(5)
-        assert drawn == (torch.rand(1), random.random())
+        def seed():
+            for put in (torch.manual_seed, random.seed, np.random.seed):
+                put(5)
 
-    def test_draws_from_the_two_streams_that_are_seeded(self, folder_spec):
-        spec = folder_spec(augmentation=JITTER)
+        def draw_each():
+            return torch.rand(1).item(), random.random(), np.random.random()
+
+        spec = folder_spec(augmentation=STRONG)
+        mine = batches(opened(spec), spec)
+        seed()
+        mine.at(0, 0)
+        drawn = draw_each()
+        seed()
+        assert drawn == draw_each()
+
+    @pytest.mark.parametrize("augmentation", [JITTER, STRONG])
+    def test_draws_from_the_streams_that_are_seeded(self, folder_spec, augmentation):
+        spec = folder_spec(augmentation=augmentation)
         augmenting = transforms.build(spec.model, spec.data).augmenting
         image = draw(0, 32)
-        before = np.random.get_state()[1].copy()
         results = []
-        for _ in range(2):
-            randomness.seed_augmentation(0, 1, 2)
+        for image_number in (2, 3, 2):
+            randomness.seed_augmentation(0, 1, image_number)
             results.append(augmenting(image))
-        assert torch.equal(*results)
-        assert np.array_equal(np.random.get_state()[1], before)
+        assert torch.equal(results[0], results[2])
+        assert not torch.equal(results[0], results[1])
+
+    def test_rand_augment_draws_from_numpys_stream(self, folder_spec):
+        """Why that stream must be seeded: without it the same image would be augmented otherwise each time."""
+        spec = folder_spec(augmentation={"auto_augment": "rand-m9-n2"})
+        before = np.random.get_state()
+        transforms.build(spec.model, spec.data).augmenting(draw(0, 32))
+        moved = np.random.get_state()
+        assert before[2] != moved[2] or not np.array_equal(before[1], moved[1])
+
+    def test_erasing_sets_a_rectangle_to_the_mean_and_changes_nothing_else(self, folder_spec):
+        quiet = {"crop_scale": [1, 1], "horizontal_flip": 0}
+        model, mean = {**VIT, "image_size": 32}, [0.2, 0.4, 0.6]
+        spec = folder_spec(model=model, augmentation={**quiet, "random_erasing": 1.0}, data={"mean": mean})
+        image = Image.new("RGB", (32, 32), (7, 8, 9))
+        randomness.seed_augmentation(0, 0, 0)
+        erased = transforms.build(spec.model, spec.data).augmenting(image)
+        assert erased.dtype == torch.uint8
+        changed = (erased != torch.tensor([7, 8, 9]).view(3, 1, 1)).all(dim=0)
+        rows, columns = changed.any(dim=1).sum(), changed.any(dim=0).sum()
+        assert 0 < changed.sum() == rows * columns < 32 * 32 / 2
+        assert (erased[:, changed] == torch.tensor([51, 102, 153]).view(3, 1)).all()
+        assert (erased[:, ~changed] == torch.tensor([7, 8, 9]).view(3, 1)).all()
+
+    def test_the_words_of_rand_augment_are_timms(self, folder_spec):
+        spec = folder_spec(augmentation={"auto_augment": "rand-m7-n3-p0.4-mstd0.5-mmax9-inc1"})
+        (ours,) = (t for t in transforms.build(spec.model, spec.data).augmenting.transforms if hasattr(t, "num_layers"))
+        assert (ours.num_layers, len(ours.ops)) == (3, 15)
+        for each in ours.ops:
+            assert (each.magnitude, each.magnitude_std, each.magnitude_max, each.prob) == (7, 0.5, 9, 0.4)
 
 
 class TestTransforms:
