@@ -34,8 +34,8 @@ RandAugment = Annotated[
     str,
     StringConstraints(
         max_length=128,
-        pattern=r"^rand(-(m([0-9]|10)|n[1-9]|p(0?\.[0-9]{1,4}|1(\.0)?)|mstd[0-9]{1,3}(\.[0-9]{1,4})?"
-        r"|mmax[1-9][0-9]?|inc[01]))*$",
+        pattern=r"^rand(-(m([0-9]|10)|n[1-9]|p(0?\.[0-9]{1,4}|1(\.0)?)"
+        r"|mstd[0-9]{1,3}(\.[0-9]{1,4})?|mmax[1-9][0-9]?|inc[01]))*$",
     ),
 ]
 

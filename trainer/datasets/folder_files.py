@@ -97,6 +97,11 @@ def scan(
     return _Scan(folder, written, roots, complain).run(getting_on)
 
 
+def must_hold_classes(folder: str, written: str, roots: DataRoots) -> None:
+    """Looks at the folder alone, not into its classes. Raises TrainerError(data_unreadable)."""
+    _Scan(folder, written, roots, refuse).class_names()
+
+
 @dataclass
 class _Scan:
     folder: str
@@ -111,7 +116,7 @@ class _Scan:
         counts: list[int] = []
         names: list[bytes] = []
         lengths: list[int] = []
-        for name in self._class_names():
+        for name in self.class_names():
             getting_on()
             found = sorted(self._images(os.path.join(self.folder, name), "", (os.path.realpath(self.folder),)))
             if not found:
@@ -130,7 +135,7 @@ class _Scan:
             names=b"".join(names), ends=np.cumsum(np.array(lengths, dtype=np.int64)), ignored=self.ignored,
         )  # fmt: skip
 
-    def _class_names(self) -> list[str]:
+    def class_names(self) -> list[str]:
         found = [e.name for e in self._entries(self.folder, "") if self._is_class(e)]
         if not found:
             hint = f"; its {self.loose_images} images lie beside each other" if self.loose_images else ""

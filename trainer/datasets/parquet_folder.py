@@ -12,6 +12,8 @@ from trainer.datasets.roots import DataRoots, shown, unreadable
 SUFFIX = ".parquet"
 HOLDING = "Parquet files, such as train.parquet"
 MAX_NAMED = 5
+MAGIC = b"PAR1"
+"""Begins and ends every Parquet file."""
 
 
 def files_of_splits(data: HuggingFaceData, roots: DataRoots) -> dict[str, list[str]]:
@@ -54,6 +56,17 @@ def _files_of(split: str, field: str, written: str, folder: str, below: list[str
     for path in paths:
         if not roots.holds(path):
             raise unreadable(f"{shown(path)} is a link out of {roots.named}: copy what it names.")
-        if not os.access(path, os.R_OK):
-            raise unreadable(f"{shown(path)} cannot be read: give the service's user the right to.")
+        _must_be_parquet(path)
     return paths
+
+
+def _must_be_parquet(path: str) -> None:
+    try:
+        with open(path, "rb") as file:
+            first = file.read(len(MAGIC))
+            file.seek(max(0, os.path.getsize(path) - len(MAGIC)))
+            last = file.read()
+    except OSError as error:
+        raise unreadable(f"{shown(path)} cannot be read ({error.strerror}): mend the file or its rights.") from error
+    if (first, last) != (MAGIC, MAGIC):
+        raise unreadable(f"{shown(path)} is no whole Parquet file: write it anew.")

@@ -161,8 +161,8 @@ class TestErrors:
 
     def test_a_file_that_is_no_parquet_is_told(self, rows_spec, opened, tmp_path):
         (tmp_path / "rows").mkdir()
-        (tmp_path / "rows" / "train.parquet").write_bytes(b"PAR0" * 100)
-        with pytest.raises(TrainerError, match=r"could not be opened as Parquet: .*magic bytes not found"):
+        (tmp_path / "rows" / "train.parquet").write_bytes(b"PAR1" * 100)
+        with pytest.raises(TrainerError, match=r"could not be opened as Parquet: "):
             opened(rows_spec())
 
     def test_labels_that_training_lacks_or_that_are_missing_are_told(self, rows_spec, opened, rows, tmp_path):

@@ -103,6 +103,16 @@ class TestSamples:
         assert reference.num_bytes == len(encoded(tars[int(loaded.train._chosen.indices[0])]))
 
 
+@pytest.mark.parametrize("cut", [5, 8])
+def test_a_run_that_goes_on_in_the_middle_of_an_epoch_ends_with_the_same_weights(shard_spec, run, tars, cut):
+    spec = shard_spec({"augmentation": {"auto_augment": "rand-m9-n2"}}, steps=10, checkpoint={"every_steps": cut})
+    whole_run = run(spec)
+    cut_off = next(p for p in (whole_run.folder / "checkpoints").iterdir() if str(cut) in p.name)
+    rest = run(spec, resume=[cut_off])
+    assert min(rest.recorder.steps) == cut
+    assert all(torch.equal(value, rest.weights[name]) for name, value in whole_run.weights.items())
+
+
 class TestNames:
     def test_braces_and_wildcards(self, tmp_path):
         for name in ("a-00.tar", "a-01.tar", "b-00.tar", "c.tar"):
