@@ -30,12 +30,11 @@ class DigitsData(SpecPart):
 DataPath = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f]+$")]
 
 
+_TO_TEN, _SHARE, _SPREAD = "([0-9]|10)", r"(0?\.[0-9]{1,4}|1(\.0)?)", r"[0-9]{1,3}(\.[0-9]{1,4})?"
 RandAugment = Annotated[
     str,
     StringConstraints(
-        max_length=128,
-        pattern=r"^rand(-(m([0-9]|10)|n[1-9]|p(0?\.[0-9]{1,4}|1(\.0)?)"
-        r"|mstd[0-9]{1,3}(\.[0-9]{1,4})?|mmax[1-9][0-9]?|inc[01]))*$",
+        max_length=128, pattern=rf"^rand(-(m{_TO_TEN}|n[1-9]|p{_SHARE}|mstd{_SPREAD}|mmax{_TO_TEN}|inc[01]))*$"
     ),
 ]
 
@@ -59,7 +58,7 @@ class Augmentation(SpecPart):
     def _jitter_is_not_doubled(self) -> Augmentation:
         if self.auto_augment is not None and self.color_jitter:
             raise ValueError(
-                f"`color_jitter` {self.color_jitter} must be 0 beside `auto_augment`, which changes the colours itself: "
+                f"`color_jitter` {self.color_jitter} must be 0 beside `auto_augment`, which changes colours itself: "
                 "remove one"
             )
         return self

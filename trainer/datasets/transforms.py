@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
 from timm.data import create_transform
+from timm.data.auto_augment import posterize
 from timm.data.constants import DEFAULT_CROP_PCT
 from timm.data.random_erasing import RandomErasing
 from timm.models import get_pretrained_cfg
@@ -58,6 +60,8 @@ def build(model: Model, data: PreparedImages) -> Transforms:
     steps = [*first.transforms, *second.transforms, *last.transforms]
     if whole:  # timm's crop keeps an aspect ratio between 3/4 and 4/3 and so would cut longer images
         steps[0] = Resize((side, side), interpolation=InterpolationMode(interpolation))
+    for step in steps:
+        _let_posterize_keep_nothing(step)
     if augmentation.random_erasing:
         steps.append(_Erase(augmentation.random_erasing, data.mean))
     crop_share = config.crop_pct if config is not None else DEFAULT_CROP_PCT
@@ -66,6 +70,20 @@ def build(model: Model, data: PreparedImages) -> Transforms:
         crop_pct=1.0 if whole else crop_share, crop_mode="squash" if whole else "center",
     )  # fmt: skip
     return Transforms(side=side, augmenting=Compose(steps), plain=plain)
+
+
+def _let_posterize_keep_nothing(step: Transform) -> None:
+    """timm's RandAugment asks at full strength for 0 bits of a colour, which is black, and which Pillow 13 refuses."""
+    for operation in getattr(step, "ops", ()):
+        if getattr(operation, "aug_fn", None) is posterize:
+            operation.aug_fn = _posterize
+
+
+def _posterize(image: Image.Image, bits_to_keep: int, **options: Any) -> Image.Image:
+    if bits_to_keep < 1:
+        return Image.new(image.mode, image.size)
+    result: Image.Image = posterize(image, bits_to_keep, **options)
+    return result
 
 
 class _Erase:

@@ -144,6 +144,15 @@ class TestAugmentation:
         assert (erased[:, changed] == torch.tensor([51, 102, 153]).view(3, 1)).all()
         assert (erased[:, ~changed] == torch.tensor([7, 8, 9]).view(3, 1)).all()
 
+    @pytest.mark.parametrize("increasing", [0, 1])
+    @pytest.mark.parametrize("magnitude", range(11))
+    def test_every_operation_of_rand_augment_works_at_every_strength(self, folder_spec, magnitude, increasing):
+        spec = folder_spec(augmentation={"auto_augment": f"rand-m{magnitude}-p1.0-inc{increasing}"})
+        (step,) = (t for t in transforms.build(spec.model, spec.data).augmenting.transforms if hasattr(t, "ops"))
+        image = draw(0, 16, base=100)
+        for operation in step.ops:
+            assert operation(image).size == (16, 16)
+
     def test_the_words_of_rand_augment_are_timms(self, folder_spec):
         spec = folder_spec(augmentation={"auto_augment": "rand-m7-n3-p0.4-mstd0.5-mmax9-inc1"})
         (ours,) = (t for t in transforms.build(spec.model, spec.data).augmenting.transforms if hasattr(t, "num_layers"))
