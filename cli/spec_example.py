@@ -45,6 +45,15 @@ TRUST_RHO = 0.02
 LEARNING_RATES = {"sgd": 0.1, "adamw": 0.001, "lamb": 0.005, "lars": 2.0, "lion": 0.0002, "muon": 0.002}
 SMALL_VIT = {"patch_size": 4, "embed_dim": 64, "depth": 3, "num_heads": 4, "class_token": False, "global_pool": "avg"}
 
+DATA_VALUES: dict[str, dict[str, Any]] = {
+    "digits": {},
+    "image_folder": {"data.train": "pets/train"},
+    "huggingface": {"data.path": "cifar10"},
+    "webdataset": {"data.train": "pets/train-{000..003}.tar"},
+    "torchvision": {"data.name": "cifar10", "data.path": "torchvision"},
+}
+"""What each source has no default for."""
+
 
 def example(*, method: str = "looksam", data: str = "digits", optimizer: str = "adamw") -> str:
     """YAML that `basin run submit` takes. Raises Failure for a word that the contract does not know."""
@@ -63,7 +72,7 @@ def _given(method: str, data: str, optimizer: str) -> dict[str, Any]:
         "model.name": "vit_tiny_patch16_224",
         "model.arguments": SMALL_VIT if data == "digits" else {},
         "data.source": data,
-        "data.train": "pets/train",
+        **DATA_VALUES[data],
         "optimizer.name": optimizer,
         "optimizer.lr": LEARNING_RATES[optimizer],
         "method.name": method,

@@ -1,4 +1,4 @@
-"""Loss and accuracy on the validation set, shared out over the ranks."""
+"""Loss and accuracy on a set that is not trained on, shared out over the ranks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from trainer.parallel import World
 
 
 @torch.no_grad()
-def validate(model: nn.Module, images: ImageSet, spec: TrainingSpec, world: World) -> dict[str, float]:
-    """Every image once. The weights are never the perturbed ones: a step puts them back before it returns."""
+def validate(
+    model: nn.Module, images: ImageSet, spec: TrainingSpec, world: World, *, name: str = "validation"
+) -> dict[str, float]:
+    """Every image once; `name` begins the metrics' names. The weights are never the perturbed ones: a step puts them
+    back before it returns."""
     keep_buffers_of_first(model, world)
     batch_size = spec.evaluation.batch_size or spec.pass_size
     sums = torch.zeros(2, dtype=torch.float64, device=world.device)  # loss, correct
@@ -31,4 +34,4 @@ def validate(model: nn.Module, images: ImageSet, spec: TrainingSpec, world: Worl
     finally:
         model.train(was_training)
     loss_sum, correct = world.sum_(sums).tolist()  # waits for the device: validation is rare
-    return {"validation_loss": loss_sum / len(images), "validation_top1": 100.0 * correct / len(images)}
+    return {f"{name}_loss": loss_sum / len(images), f"{name}_top1": 100.0 * correct / len(images)}

@@ -142,8 +142,9 @@ def _train(
         if validates:
             numbers |= validate(network, images.validation, spec, world)
             if averaged is not None:
-                of_average = validate(averaged.module, images.validation, spec, world)
-                numbers |= {f"ema_{name}": value for name, value in of_average.items()}
+                numbers |= validate(averaged.module, images.validation, spec, world, name="ema_validation")
+        if done == total and images.test is not None:
+            numbers |= validate(network, images.test, spec, world, name="test")
         if done == total and spec.evaluation.sharpness_radius is not None:
             numbers |= sharpness.measure(network, weights, reduced, images.train, spec, world)
         if logs:

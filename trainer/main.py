@@ -27,6 +27,7 @@ from trainer.contract.ends import EndReason
 from trainer.contract.problems import problems_of
 from trainer.contract.reports import Claim, ClaimRequest, LaunchPayload, Writer
 from trainer.contract.spec import TrainingSpec, stored_spec
+from trainer.errors import TrainerError
 from trainer.group_messages import RankEnd
 from trainer.leftovers import deliver_leftovers
 from trainer.reporter import DriverReporter
@@ -139,6 +140,13 @@ def _train(
 def _run_group(
     assignment: Assignment, spec: TrainingSpec, reporter: DriverReporter, terminated: threading.Event
 ) -> RankEnd:
+    from trainer.datasets import presence
+    from trainer.datasets.roots import DataRoots
+
+    try:
+        presence.check(spec.data, DataRoots(assignment.claim.data_roots))
+    except TrainerError as error:  # before a slot is taken: the ranks would find the same
+        return RankEnd(rank=0, reason=error.reason, detail=error.detail)
     from trainer.supervision import supervise
     from trainer.worker_group import WorkerGroup
 

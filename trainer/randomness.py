@@ -41,9 +41,10 @@ def seed_masks(seed: int, step: int, micro_batch: int, rank: int) -> None:
 
 
 def seed_augmentation(seed: int, epoch: int, image: int) -> None:
-    """To be called right before an image's transform: timm's draw from Python's and torch's global streams."""
+    """To be called right before an image's transform: timm's draw from Python's, NumPy's and torch's global streams."""
     number = key("augmentation", seed, epoch, image)
     random.seed(number)
+    np.random.seed(number % 2**32)  # NumPy's global stream takes no more; RandAugment draws from it
     torch.default_generator.manual_seed(number)  # torch.manual_seed would also look after the GPUs, each time
 
 
@@ -60,12 +61,13 @@ def numpy_seeded(use: str, *where: int) -> Iterator[None]:
 
 @contextmanager
 def streams_put_back() -> Iterator[None]:
-    """Leaves Python's and torch's global streams as they were."""
-    python, of_torch = random.getstate(), torch.get_rng_state()
+    """Leaves Python's, NumPy's and torch's global streams as they were."""
+    python, of_numpy, of_torch = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield
     finally:
         random.setstate(python)
+        np.random.set_state(of_numpy)
         torch.set_rng_state(of_torch)
 
 

@@ -1,4 +1,4 @@
-"""Whether an image folder lies under the data roots: by its words always, by its links where this process sees it.
+"""Whether the folders of a run's data lie under the data roots: by their words always, by their links where seen here.
 
 The trainer checks again, with links, before it reads: it may see other files, and files change.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from trainer.contract.data import DigitsData, ImageFolderData
+from trainer.contract.data import Data
 from trainer.contract.problems import SpecProblem
 
 MAX_ROOTS_NAMED = 5
@@ -22,17 +22,14 @@ class _Wrong:
     remedy: str
 
 
-def folder_problems(data: DigitsData | ImageFolderData, roots: Sequence[Path]) -> list[SpecProblem]:
+def folder_problems(data: Data, roots: Sequence[Path]) -> list[SpecProblem]:
     """What is wrong with the folders that `data` names; empty: nothing, or nothing that can be seen from here.
 
     `roots` are absolute. Nothing outside them is looked at, so that nobody learns what files this machine has.
     """
-    if not isinstance(data, ImageFolderData):
-        return []
-    named = [("train", data.train), ("validation", data.validation)]
     problems = []
-    for field, path in named:
-        if path is not None and (wrong := _wrong_with(path, roots)):
+    for field, path in data.folders:
+        if wrong := _wrong_with(path, roots):
             problems.append(
                 SpecProblem(path=f"spec.data.{field}", value=path[:120], allowed=wrong.allowed, remedy=wrong.remedy)
             )

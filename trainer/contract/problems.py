@@ -65,6 +65,9 @@ _UNION_TAGS = {
     "look_layersam",
     "digits",
     "image_folder",
+    "torchvision",
+    "huggingface",
+    "webdataset",
 }
 
 

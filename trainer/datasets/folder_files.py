@@ -6,7 +6,6 @@ link. The index keeps about 30 bytes a file. Loads no torch.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from trainer.datasets.catalogue import digest
 from trainer.datasets.roots import DataRoots, shown, unreadable
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -86,10 +86,7 @@ class FolderFiles:
 
     def fingerprint(self) -> int:
         """63 bits of all names and their order."""
-        digest = hashlib.blake2b(digest_size=8)
-        for part in ("\0".join(self.classes).encode("utf-8", "surrogateescape"), self.counts.tobytes(), self.names):
-            digest.update(len(part).to_bytes(8, "big") + part)
-        return int.from_bytes(digest.digest(), "big") >> 1
+        return digest(["\0".join(self.classes), self.counts.tobytes(), self.names])
 
 
 def scan(
@@ -98,6 +95,11 @@ def scan(
 ) -> FolderFiles:  # fmt: skip
     """Finds all images; `getting_on` is called for each class. Raises TrainerError(data_unreadable) by `refuse`."""
     return _Scan(folder, written, roots, complain).run(getting_on)
+
+
+def must_hold_classes(folder: str, written: str, roots: DataRoots) -> None:
+    """Looks at the folder alone, not into its classes. Raises TrainerError(data_unreadable)."""
+    _Scan(folder, written, roots, refuse).class_names()
 
 
 @dataclass
@@ -114,7 +116,7 @@ class _Scan:
         counts: list[int] = []
         names: list[bytes] = []
         lengths: list[int] = []
-        for name in self._class_names():
+        for name in self.class_names():
             getting_on()
             found = sorted(self._images(os.path.join(self.folder, name), "", (os.path.realpath(self.folder),)))
             if not found:
@@ -133,7 +135,7 @@ class _Scan:
             names=b"".join(names), ends=np.cumsum(np.array(lengths, dtype=np.int64)), ignored=self.ignored,
         )  # fmt: skip
 
-    def _class_names(self) -> list[str]:
+    def class_names(self) -> list[str]:
         found = [e.name for e in self._entries(self.folder, "") if self._is_class(e)]
         if not found:
             hint = f"; its {self.loose_images} images lie beside each other" if self.loose_images else ""

@@ -51,6 +51,8 @@ class VisionData:
 
     train: TrainingSet
     validation: ImageSet
+    test: ImageSet | None = None
+    """Measured once, at the end."""
     num_classes: int
     channels: int
     side: int

@@ -12,14 +12,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainer import randomness
-from trainer.datasets.decoding import Undecodable, decode
+from trainer.datasets.decoding import Undecodable
+from trainer.datasets.references import Reference
 from trainer.datasets.transforms import Transforms
 
 
 class Request(NamedTuple):
-    """Images to read together. Holds their paths, so that a process needs no index of the data set."""
+    """Images to read together. Says where each is, so that a process needs no index of the data set."""
 
-    paths: list[str]
+    references: list[Reference]
     places: list[tuple[int, int, int]] | None
     """(seed, epoch, image) of each, which decides its augmentation; None: without augmentation."""
 
@@ -42,11 +43,11 @@ class Reader(Dataset[Read]):
         self.side = transforms.side
 
     def __getitems__(self, request: Request) -> Read:
-        pixels = torch.empty(len(request.paths), 3, self.side, self.side, dtype=torch.uint8)
+        pixels = torch.empty(len(request.references), 3, self.side, self.side, dtype=torch.uint8)
         with randomness.streams_put_back():
-            for position, path in enumerate(request.paths):
+            for position, reference in enumerate(request.references):
                 try:
-                    image = decode(path)
+                    image = reference.image()
                 except Undecodable as error:
                     return Unreadable(position, str(error))
                 pixels[position] = self._transformed(image, request.places, position)

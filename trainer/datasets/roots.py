@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,23 +27,47 @@ class DataRoots:
 
     folders: Sequence[str] | None
 
-    def find(self, field: str, written: str) -> str:
+    def find(self, field: str, written: str, *, holding: str = "one folder per class") -> str:
         """The absolute path of the folder that `field` of the spec (or "") names, links not resolved.
 
-        Raises TrainerError(data_unreadable) where there is none, or where it is outside the roots once they are.
+        `holding`: what the folder should hold, for the sentence that asks for it. Raises TrainerError(data_unreadable)
+        where there is none, or where it is outside the roots once they are.
         """
         path = self._where(field, written)
         if not os.path.isdir(path):
             what = "is a file" if os.path.isfile(path) else "is not there"
             at = "" if path == written else f" ({shown(path)})"
             named = f"{field} {shown(written)}".lstrip()
-            raise unreadable(f"{named}{at} {what}: name a folder that holds one folder per class.")
+            raise unreadable(f"{named}{at} {what}: name a folder that holds {holding}.")
+        self.must_hold(f"{field} {shown(written)}", path)
+        return path
+
+    def find_file(self, field: str, written: str) -> str:
+        """The same for a file."""
+        path = self._where(field, written)
+        if not os.path.isfile(path):
+            at = "" if path == written else f" ({shown(path)})"
+            raise unreadable(f"{field} {shown(written)}{at} is not there: put the file there, or correct the name.")
+        self.must_hold(f"{field} {shown(written)}", path)
+        return path
+
+    def must_hold(self, named: str, path: str) -> None:
+        """Raises TrainerError(data_unreadable) about what is `named` where `path` leads out of the roots."""
         if not self.holds(path):
             raise unreadable(
-                f"{field} {shown(written)} leads to {shown(os.path.realpath(path))}, outside {self.named}: move the "
-                "images under a data root, or ask for another root in BASIN_DATA_ROOTS."
+                f"{named} leads to {shown(os.path.realpath(path))}, outside {self.named}: move the images under a data "
+                "root, or ask for another root in BASIN_DATA_ROOTS."
             )
-        return path
+
+    def starts(self, field: str, pattern: str) -> list[str]:
+        """Absolute patterns that a pattern with wildcards may mean, in the order of the roots."""
+        if self.folders is None:
+            return [os.path.abspath(pattern)]
+        if not self.folders:
+            raise unreadable(f"{field} {shown(pattern)}: no data root is configured. Set BASIN_DATA_ROOTS.")
+        if os.path.isabs(pattern):
+            return [os.path.normpath(pattern)]
+        return [os.path.normpath(os.path.join(glob.escape(root), pattern)) for root in self.folders]
 
     def holds(self, path: str) -> bool:
         """Whether `path`, all links resolved, is a root or lies under one."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from api.runs.data_roots import folder_problems
-from trainer.contract.data import DigitsData, ImageFolderData
+from trainer.contract.data import DigitsData, HuggingFaceData, ImageFolderData, TorchvisionData, WebDatasetData
 
 
 @pytest.fixture
@@ -47,6 +47,20 @@ def test_each_folder_is_told_by_its_field(root: Path) -> None:
     problems = folder_problems(data, [root])
     assert [problem.path for problem in problems] == ["spec.data.train", "spec.data.validation"]
     assert all(str(root) in problem.allowed for problem in problems)
+
+
+def test_every_source_is_told_by_its_own_fields(root: Path) -> None:
+    sections = [
+        (TorchvisionData(source="torchvision", name="mnist", path="/etc"), ["spec.data.path"]),
+        (TorchvisionData(source="torchvision", name="mnist", path="pets"), []),
+        (HuggingFaceData(source="huggingface", path="../x"), ["spec.data.path"]),
+        (HuggingFaceData(source="huggingface", name="a/b"), []),
+        (WebDatasetData(source="webdataset", train="pets/t-{0..3}.tar", test="cats/t-*.tar"), ["spec.data.test"]),
+        (WebDatasetData(source="webdataset", train="t-*.tar", validation="/{etc,x}/a.tar"), ["spec.data.validation"]),
+        (ImageFolderData(source="image_folder", train="pets/train", test="pets/test"), ["spec.data.test"]),
+    ]
+    for data, paths in sections:
+        assert [problem.path for problem in folder_problems(data, [root])] == paths, data
 
 
 def test_folders_under_a_root_are_taken(root: Path) -> None:

@@ -148,6 +148,59 @@ def test_a_folder_for_validation_and_a_fraction_exclude_each_other() -> None:
     assert TrainingSpec.model_validate(SMALLEST | {"data": folder}).data.held_out == 0.1  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("words", ["rand", "rand-m9-n2-mstd0.5-inc1", "rand-mmax8-p0.5", "rand-m10-p1.0"])
+def test_rand_augment_is_given_in_timms_words(words: str) -> None:
+    folder = {"source": "image_folder", "train": "pets/train", "augmentation": {"auto_augment": words}}
+    TrainingSpec.model_validate(SMALLEST | {"data": folder})
+
+
+@pytest.mark.parametrize(
+    "words", ["", "augmix-m3", "rand-x3", "rand-m11", "rand-mmax12", "rand-n0", "rand-m9-", "rand-p2", "rand m9"]
+)
+def test_other_words_are_refused(words: str) -> None:
+    folder = {"source": "image_folder", "train": "pets/train", "augmentation": {"auto_augment": words}}
+    [problem] = refused({"data": folder})
+    assert problem.path == "data.augmentation.auto_augment"
+
+
+def test_jitter_beside_rand_augment_is_refused() -> None:
+    augmentation = {"auto_augment": "rand-m9", "color_jitter": 0.4}
+    [problem] = refused({"data": {"source": "image_folder", "train": "x", "augmentation": augmentation}})
+    assert (problem.path, problem.value) == ("data.augmentation.color_jitter", "0.4")
+
+
+@pytest.mark.parametrize(
+    ("section", "path"),
+    [
+        ({"source": "huggingface"}, "data.name"),
+        ({"source": "huggingface", "path": "a", "name": "b/c"}, "data.name"),
+        ({"source": "huggingface", "path": "a", "download": True}, "data.download"),
+        ({"source": "huggingface", "path": "a", "revision": "main"}, "data.revision"),
+        ({"source": "huggingface", "name": "../c"}, "data.name"),
+        ({"source": "huggingface", "name": "c"}, "data.name"),
+        ({"source": "huggingface", "path": "a", "train": "train[:10]"}, "data.train"),
+        ({"source": "torchvision", "name": "imagenet", "path": "a"}, "data.name"),
+        ({"source": "torchvision", "name": "mnist"}, "data.path"),
+        ({"source": "webdataset", "train": "a.tar", "validation": "b.tar", "validation_fraction": 0.1},
+         "data.validation_fraction"),
+    ],
+)  # fmt: skip
+def test_what_a_source_cannot_be_asked_is_refused_by_its_field(section: dict[str, object], path: str) -> None:
+    assert [problem.path for problem in refused({"data": section})] == [path]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "folder"),
+    [
+        ("a.tar", "."), ("pets/a-{0..3}.tar", "pets"), ("pets/{a,b}/x.tar", "pets"), ("/data/x*.tar", "/data"),
+        ("/x.tar", "/"), ("/{a,b}.tar", "/"), ("pets/deep/a.tar", "pets/deep"), ("*/a.tar", "."),
+    ],
+)  # fmt: skip
+def test_the_folder_of_shards_is_what_stands_before_braces_and_wildcards(pattern: str, folder: str) -> None:
+    spec = TrainingSpec.model_validate(SMALLEST | {"data": {"source": "webdataset", "train": pattern}})
+    assert spec.data.folders == [("train", folder)]
+
+
 def test_data_without_a_source_means_the_digits() -> None:
     spec = TrainingSpec.model_validate(SMALLEST | {"data": {"train_size": 100}})
     assert spec.data.model_dump() == {

@@ -61,6 +61,22 @@ def small_spec() -> Callable[..., TrainingSpec]:
     return make
 
 
+@pytest.fixture
+def opened():
+    """Loads a spec's images on the CPU, and closes them in the end."""
+    from trainer import data
+
+    made = []
+
+    def load(spec: TrainingSpec, **options: Any):
+        made.append(data.load(spec, torch.device("cpu"), **options))
+        return made[-1]
+
+    yield load
+    for each in made:
+        each.close()
+
+
 class Recorder(Silence):
     """Keeps what the loop tells."""
 

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from tests.unit.trainer.image_folders import draw, make_folder, truncate
+from tests.unit.trainer.opened_data import batches, paths_of, pixels_from, pixels_of, same
 from trainer import data, randomness
 from trainer.contract.ends import EndReason
-from trainer.datasets import image_folder, transforms
-from trainer.datasets.order import plan_batches
+from trainer.datasets import read_images, transforms
 from trainer.errors import TrainerError
 from trainer.parallel import World
 
@@ -28,6 +28,7 @@ VIT = {
     "arguments": {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2},
 }  # fmt: skip
 JITTER = {"color_jitter": 0.5}
+STRONG = {"auto_augment": "rand-m9-n2-mstd0.5-inc1", "random_erasing": 0.5}
 
 
 @pytest.fixture
@@ -48,55 +49,22 @@ def folder_spec(small_spec, tmp_path):
     return make
 
 
-@pytest.fixture
-def opened():
-    """Loads a spec's images, and closes them in the end."""
-    made = []
-
-    def load(spec, **options):
-        made.append(data.load(spec, CPU, **options))
-        return made[-1]
-
-    yield load
-    for each in made:
-        each.close()
-
-
-def batches(loaded, spec, rank=0, ranks=1):
-    return loaded.train.batches(spec.seed, plan_batches(spec, ranks), rank)
-
-
-def pixels_of(loaded, spec, steps, ranks=1):
-    """Of the global batches, put together from all ranks' micro-batches."""
-    plan = plan_batches(spec, ranks)
-    mine = [batches(loaded, spec, rank, ranks) for rank in range(ranks)]
-    return [
-        torch.cat([b.at(step, m)[0] for b in mine for m in range(plan.num_micro_batches)]) for step in steps
-    ]  # fmt: skip
-
-
-def pixels_from(mine, steps):
-    return [mine.at(step, 0)[0] for step in steps]
-
-
-def same(a, b):
-    return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
-
-
 class TestAugmentation:
-    def test_is_a_function_of_seed_epoch_and_image_alone(self, folder_spec, opened):
-        spec = folder_spec(augmentation=JITTER)
+    @pytest.mark.parametrize("augmentation", [JITTER, STRONG])
+    def test_is_a_function_of_seed_epoch_and_image_alone(self, folder_spec, opened, augmentation):
+        spec = folder_spec(augmentation=augmentation)
         expected = pixels_of(opened(spec), spec, range(14))
         random.seed(1)
         torch.manual_seed(1)
+        np.random.seed(1)
         for other in (
-            folder_spec(augmentation=JITTER, loader_workers=1),
-            folder_spec(augmentation=JITTER, loader_workers=2, micro_batch_size=2),
+            folder_spec(augmentation=augmentation, loader_workers=1),
+            folder_spec(augmentation=augmentation, loader_workers=2, micro_batch_size=2),
         ):
             assert same(pixels_of(opened(other), other, range(14)), expected)
-        two = folder_spec(augmentation=JITTER, micro_batch_size=2)
+        two = folder_spec(augmentation=augmentation, micro_batch_size=2)
         assert same(pixels_of(opened(two), two, range(14), ranks=2), expected)
-        elsewhere = folder_spec(augmentation=JITTER, seed=1)
+        elsewhere = folder_spec(augmentation=augmentation, seed=1)
         assert not same(pixels_of(opened(elsewhere), elsewhere, range(1)), expected[:1])
 
     def test_differs_between_epochs(self, folder_spec, opened):
@@ -118,7 +86,7 @@ class TestAugmentation:
                 assert torch.equal(again, whole[step])
 
     def test_a_second_pass_over_more_than_is_kept_reads_again(self, folder_spec, opened, monkeypatch):
-        monkeypatch.setattr(image_folder, "MAX_KEPT_BYTES", 1)
+        monkeypatch.setattr(read_images, "MAX_KEPT_BYTES", 1)
         spec = folder_spec(loader_workers=1, micro_batch_size=2)
         whole = pixels_of(opened(spec), spec, range(6))
         mine = batches(opened(spec), spec)
@@ -127,27 +95,70 @@ class TestAugmentation:
                 assert torch.equal(torch.cat([mine.at(step, m)[0] for m in range(4)]), whole[step])
 
     def test_leaves_the_global_streams_alone(self, folder_spec, opened):
-        spec = folder_spec(augmentation=JITTER)
-        mine = batches(opened(spec), spec)
-        torch.manual_seed(5)
-        random.seed(5)
-        mine.at(0, 0)
-        drawn = torch.rand(1), random.random()
-        torch.manual_seed(5)
-        random.seed(5)
-        assert drawn == (torch.rand(1), random.random())
+        def seed():
+            for put in (torch.manual_seed, random.seed, np.random.seed):
+                put(5)
 
-    def test_draws_from_the_two_streams_that_are_seeded(self, folder_spec):
-        spec = folder_spec(augmentation=JITTER)
+        def draw_each():
+            return torch.rand(1).item(), random.random(), np.random.random()
+
+        spec = folder_spec(augmentation=STRONG)
+        mine = batches(opened(spec), spec)
+        seed()
+        mine.at(0, 0)
+        drawn = draw_each()
+        seed()
+        assert drawn == draw_each()
+
+    @pytest.mark.parametrize("augmentation", [JITTER, STRONG])
+    def test_draws_from_the_streams_that_are_seeded(self, folder_spec, augmentation):
+        spec = folder_spec(augmentation=augmentation)
         augmenting = transforms.build(spec.model, spec.data).augmenting
         image = draw(0, 32)
-        before = np.random.get_state()[1].copy()
         results = []
-        for _ in range(2):
-            randomness.seed_augmentation(0, 1, 2)
+        for image_number in (2, 3, 2):
+            randomness.seed_augmentation(0, 1, image_number)
             results.append(augmenting(image))
-        assert torch.equal(*results)
-        assert np.array_equal(np.random.get_state()[1], before)
+        assert torch.equal(results[0], results[2])
+        assert not torch.equal(results[0], results[1])
+
+    def test_rand_augment_draws_from_numpys_stream(self, folder_spec):
+        """Why that stream must be seeded: without it the same image would be augmented otherwise each time."""
+        spec = folder_spec(augmentation={"auto_augment": "rand-m9-n2"})
+        before = np.random.get_state()
+        transforms.build(spec.model, spec.data).augmenting(draw(0, 32))
+        moved = np.random.get_state()
+        assert before[2] != moved[2] or not np.array_equal(before[1], moved[1])
+
+    def test_erasing_sets_a_rectangle_to_the_mean_and_changes_nothing_else(self, folder_spec):
+        quiet = {"crop_scale": [1, 1], "horizontal_flip": 0}
+        model, mean = {**VIT, "image_size": 32}, [0.2, 0.4, 0.6]
+        spec = folder_spec(model=model, augmentation={**quiet, "random_erasing": 1.0}, data={"mean": mean})
+        image = Image.new("RGB", (32, 32), (7, 8, 9))
+        randomness.seed_augmentation(0, 0, 0)
+        erased = transforms.build(spec.model, spec.data).augmenting(image)
+        assert erased.dtype == torch.uint8
+        changed = (erased != torch.tensor([7, 8, 9]).view(3, 1, 1)).all(dim=0)
+        rows, columns = changed.any(dim=1).sum(), changed.any(dim=0).sum()
+        assert 0 < changed.sum() == rows * columns < 32 * 32 / 2
+        assert (erased[:, changed] == torch.tensor([51, 102, 153]).view(3, 1)).all()
+        assert (erased[:, ~changed] == torch.tensor([7, 8, 9]).view(3, 1)).all()
+
+    @pytest.mark.parametrize("increasing", [0, 1])
+    @pytest.mark.parametrize("magnitude", range(11))
+    def test_every_operation_of_rand_augment_works_at_every_strength(self, folder_spec, magnitude, increasing):
+        spec = folder_spec(augmentation={"auto_augment": f"rand-m{magnitude}-p1.0-inc{increasing}"})
+        (step,) = (t for t in transforms.build(spec.model, spec.data).augmenting.transforms if hasattr(t, "ops"))
+        image = draw(0, 16, base=100)
+        for operation in step.ops:
+            assert operation(image).size == (16, 16)
+
+    def test_the_words_of_rand_augment_are_timms(self, folder_spec):
+        spec = folder_spec(augmentation={"auto_augment": "rand-m7-n3-p0.4-mstd0.5-mmax9-inc1"})
+        (ours,) = (t for t in transforms.build(spec.model, spec.data).augmenting.transforms if hasattr(t, "num_layers"))
+        assert (ours.num_layers, len(ours.ops)) == (3, 15)
+        for each in ours.ops:
+            assert (each.magnitude, each.magnitude_std, each.magnitude_max, each.prob) == (7, 0.5, 9, 0.4)
 
 
 class TestTransforms:
@@ -161,8 +172,7 @@ class TestTransforms:
             24, interpolation=config.interpolation, crop_pct=config.crop_pct, mean=spec.data.mean, std=spec.data.std
         )
         pixels, labels = next(loaded.validation.share_of(0, 1, 100))
-        chosen = loaded.validation._chosen
-        paths = chosen.paths(np.arange(len(chosen)))
+        paths = paths_of(loaded.validation)
         assert len(paths) == len(pixels) == 12
         for path, ours, label in zip(paths, pixels, labels, strict=True):
             torch.testing.assert_close(ours, theirs(Image.open(path).convert("RGB")), rtol=1e-5, atol=1e-5)
@@ -203,15 +213,14 @@ class TestTransforms:
 class TestSets:
     def test_a_share_is_held_out_by_class_and_by_split_seed(self, folder_spec, opened):
         def held_out(**changes):
-            chosen = opened(folder_spec(data=changes)).validation._chosen
-            return chosen.paths(np.arange(len(chosen)))
+            return paths_of(opened(folder_spec(data=changes)).validation)
 
         paths = held_out()
         assert [sum(f"/c00{label}/" in path for path in paths) for label in range(3)] == [4, 4, 4]
         assert held_out() == paths
         assert held_out(split_seed=1) != paths
         loaded = opened(folder_spec())
-        assert not set(paths) & set(loaded.train._chosen.paths(np.arange(len(loaded.train))))
+        assert not set(paths) & set(paths_of(loaded.train))
         assert (len(loaded.train), loaded.num_classes, loaded.channels, loaded.side) == (48, 3, 3, 8)
 
     def test_no_class_loses_its_last_training_image(self, folder_spec, opened, tmp_path):
@@ -220,7 +229,7 @@ class TestSets:
             draw(number).save(folder / "c000" / f"more{number}.png")
         spec = folder_spec(folder, validation_fraction=0.5)
         loaded = opened(spec)
-        assert set(loaded.train._chosen.labels.tolist()) == set(range(40))
+        assert {int(label) for _, labels in loaded.train.share_of(0, 1, 9) for label in labels} == set(range(40))
 
     def test_a_validation_folder_gives_the_training_folders_labels(self, folder_spec, opened, tmp_path):
         make_folder(tmp_path / "validation", 3, 2)
@@ -236,6 +245,19 @@ class TestSets:
         with pytest.raises(TrainerError, match=r"validation/c003 is a class that .*images has no folder of") as caught:
             data.load(spec, CPU)
         assert caught.value.reason is EndReason.data_unreadable
+
+    def test_a_test_folder_is_measured_once_at_the_end(self, folder_spec, run, tmp_path):
+        make_folder(tmp_path / "test", 3, 5, seed=500)
+        result = run(folder_spec(data={"test": str(tmp_path / "test")}, steps=12))
+        measured = {step: point for step, point in result.recorder.points.items() if "test_top1" in point}
+        assert list(measured) == [12]
+        assert measured[12]["test_top1"] * 15 / 100 == pytest.approx(round(measured[12]["test_top1"] * 15 / 100))
+        assert result.outcome.numbers["test_loss"] == measured[12]["test_loss"] != measured[12]["validation_loss"]
+        without = run(folder_spec(steps=12))
+        assert not any("test_top1" in point for point in without.recorder.points.values())
+        assert {k: torch.equal(v, result.weights[k]) for k, v in without.weights.items()} == dict.fromkeys(
+            result.weights, True
+        )
 
     @pytest.mark.parametrize("loader_workers", [0, 2])
     def test_evaluation_goes_between_and_the_stream_goes_on(self, folder_spec, opened, loader_workers):

@@ -62,6 +62,8 @@ export const LABELS: Readonly<Record<string, string>> = {
   "data.augmentation.crop_scale": "Random crop, share kept",
   "data.augmentation.horizontal_flip": "Chance of a horizontal flip",
   "data.augmentation.color_jitter": "Colour jitter",
+  "data.augmentation.auto_augment": "RandAugment",
+  "data.augmentation.random_erasing": "Chance of random erasing",
   "data.mean": "Colour means",
   "data.std": "Colour deviations",
   "data.loader_workers": "Reading processes",
@@ -97,6 +99,9 @@ export const LABELS: Readonly<Record<string, string>> = {
 export const KIND_LABELS: Readonly<Record<string, string>> = {
   digits: "Digits",
   image_folder: "Image folder",
+  torchvision: "torchvision",
+  huggingface: "Hugging Face",
+  webdataset: "webdataset (tar files)",
   sgd: "SGD",
   adamw: "AdamW",
   lamb: "LAMB",
