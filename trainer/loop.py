@@ -29,6 +29,7 @@ from trainer.loss_scale import LossScale
 from trainer.optimizer import GuardedOptimizer, learning_rate
 from trainer.parallel import LateFlags, ReducedGradients, World
 from trainer.passes import Passes, Tensors
+from trainer.preparation import Preparation
 from trainer.step import Descent, MethodState, Step, choose_step
 
 NO_PERSISTENCE = "direction_does_not_persist"
@@ -66,6 +67,7 @@ def _train(
     images = data.load(spec, world.device, roots=data_roots, getting_on=world.passed)
     ending.callback(images.close)
     data.check_alike(images, world)
+    prepared = Preparation.of(spec, images)
     plan = plan_batches(spec, world.size)
     cadence = Cadence(spec, len(images.train))
     total = cadence.total_steps
@@ -146,7 +148,7 @@ def _train(
         standing.seconds = speed.seconds
         if world.is_first and (saves or stopping):
             standing.cpu_seconds = gradient.cpu_time.total.item()
-            captured = resume.capture(standing, spec, network, optimizer, state, scale, world)
+            captured = resume.capture(standing, spec, network, optimizer, state, scale, world, prepared)
             path, size_bytes = checkpoint.save(captured, folder, before_rename=tell.before_checkpoint)
             tell.checkpoint(done, path, size_bytes)
             checkpoint.keep_newest(folder, current_step=done, keep=spec.checkpoint.keep)

@@ -13,6 +13,7 @@ from api.routes.problems import PROBLEMS
 from api.runs import bodies, schemas
 from api.runs.access import run_for
 from api.runs.cancel import cancel, cancel_each
+from api.runs.checkpoints import checkpoint_list
 from api.runs.dry_run import dry_run as predict
 from api.runs.edit import edit
 from api.runs.listing import list_events, list_runs, list_studies
@@ -130,6 +131,12 @@ def cancel_run(
     run = run_for(session, caller, run_id, lock=True)
     cancel(session, caller, run)
     return run_page(session, run, lease_timeout_seconds=services.settings.lease_timeout_seconds)
+
+
+@router.get("/{run_id}/checkpoints", summary="A run's checkpoints, newest first")
+def get_checkpoints(run: RunDep, services: ServicesDep, session: SessionDep) -> schemas.CheckpointList:
+    """Where they lie: whoever shares the storage with the API can export and go on from them."""
+    return checkpoint_list(session, services.settings, run)
 
 
 @router.get("/{run_id}/events", summary="A run's timeline, oldest first")

@@ -51,6 +51,7 @@ def load(
     return VisionData(
         train=FolderImages(train, loader, normalise), validation=FolderImages(validation, loader, normalise),
         num_classes=len(files.classes), channels=3, side=reader.side, fingerprint=fingerprint, close=loader.close,
+        class_names=[shown(name) for name in files.classes],
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -57,12 +58,20 @@ def build(model: Model, data: ImageFolderData) -> Transforms:
     steps = [*first.transforms, *second.transforms, *last.transforms]
     if whole:  # timm's crop keeps an aspect ratio between 3/4 and 4/3 and so would cut longer images
         steps[0] = Resize((side, side), interpolation=InterpolationMode(interpolation))
-    crop_share = config.crop_pct if config is not None else DEFAULT_CROP_PCT
-    plain = create_transform(
-        (3, side, side), use_prefetcher=True, interpolation=interpolation,
-        crop_pct=1.0 if whole else crop_share, crop_mode="squash" if whole else "center",
-    )  # fmt: skip
+    plain = create_transform((3, side, side), use_prefetcher=True, **evaluation_crop(model, data))
     return Transforms(side=side, augmenting=Compose(steps), plain=plain)
+
+
+def evaluation_crop(model: Model, data: ImageFolderData) -> dict[str, Any]:
+    """timm's `interpolation`, `crop_pct` and `crop_mode` for images without augmentation."""
+    config = get_pretrained_cfg(model.name)
+    whole = data.augmentation.crop_scale == WHOLE_IMAGE
+    share = config.crop_pct if config is not None else DEFAULT_CROP_PCT
+    return {
+        "interpolation": config.interpolation if config is not None else "bilinear",
+        "crop_pct": 1.0 if whole else share,
+        "crop_mode": "squash" if whole else "center",
+    }
 
 
 class Normalise:
