@@ -8,6 +8,7 @@ import typer
 
 from cli.data_commands import data_app
 from cli.failure import ExitCode, Failure
+from cli.predict_command import predict
 from cli.run_changes import cancel, clone, edit
 from cli.run_commands import list_runs, show, submit, watch_run
 from cli.run_compare import compare
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.command("up")(up_command)
 app.command("demo")(demo_command)
+app.command("predict")(predict)
 app.add_typer(stack_app, name="stack")
 app.add_typer(spec_app, name="spec")
 app.add_typer(run_app, name="run")
