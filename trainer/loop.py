@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from trainer import checkpoint, data, looksam, model, randomness, resume, sharpness
+from trainer import initial as initial_weights
 from trainer.cadence import Cadence
 from trainer.contract.ends import EndReason
 from trainer.contract.methods import LookLayerSAM, Method, NoMethod
@@ -40,21 +41,27 @@ NO_PERSISTENCE_TEXT = "The reused direction does not persist at this batch size:
 def train(
     spec: TrainingSpec, world: World, *, folder: Path, listener: Listener, resume: Sequence[Path] = (),
     stop: Callable[[], bool] | None = None, data_roots: Sequence[str] | None = None,
+    initial: Sequence[Path] = (), weight_roots: Sequence[str] | None = None,
 ) -> Outcome:  # fmt: skip
     """Trains `spec` to its end, or until `stop` (asked on rank 0 before every step) says so; then saves and returns.
 
     Checkpoints go to `folder`/checkpoints; rank 0 writes, all ranks must see the folder to resume. `resume` lists
     checkpoints, newest first, of which the first complete one is used. Image folders must lie in `data_roots`, or
-    anywhere if None. Raises TrainerError on every rank, except for what befalls one rank alone (memory, disk, an image
-    that it cannot read): then the others fail in their next collective.
+    anywhere if None; so must the paths of `model.init_from` in `weight_roots`. `initial` lists checkpoints of the run
+    that it names, newest first. Raises TrainerError on every rank, except for what befalls one rank alone (memory,
+    disk, an image that it cannot read): then the others fail in their next collective.
     """
     with exhaustion_named(), ExitStack() as ending:
-        return _train(spec, world, folder, listener if world.is_first else Silence(), resume, stop, data_roots, ending)
+        return _train(
+            spec, world, folder, listener if world.is_first else Silence(), resume, stop, data_roots,
+            partial(initial_weights.load_, of_run=initial, roots=weight_roots), ending,
+        )  # fmt: skip
 
 
 def _train(
     spec: TrainingSpec, world: World, folder: Path, tell: Listener, candidates: Sequence[Path],
-    stop: Callable[[], bool] | None, data_roots: Sequence[str] | None, ending: ExitStack,
+    stop: Callable[[], bool] | None, data_roots: Sequence[str] | None, load_initial_: Callable[..., None],
+    ending: ExitStack,
 ) -> Outcome:  # fmt: skip
     # Resume point
     saved = resume.newest(candidates, spec, world, tell)
@@ -74,6 +81,8 @@ def _train(
 
     # Model
     network = model.build(spec, images, world)
+    if saved is None:
+        load_initial_(network, spec, images, world, tell)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     reduced = ReducedGradients(weights, world, NUM_SCALARS)
     scale = LossScale.of(spec.precision)

@@ -59,12 +59,18 @@ def submit_run(
     """Queues a training run. With an `Idempotency-Key` a repeat answers 200 with the same run and the header
     `Idempotent-Replayed: true`; the same key with another body is a mistake (422). With `dry_run=true` the same checks
     are made and nothing is stored or sent."""
-    data_roots = services.settings.data_roots
+    data_roots, storage = services.settings.data_roots, services.settings.storage
     if dry_run:
-        outcome = predict(session, caller, submission, request=request, data_roots=data_roots)
+        outcome = predict(session, caller, submission, request=request, data_roots=data_roots, storage=storage)
         return JSONResponse(outcome.model_dump(mode="json"))
     run, is_new = submit(
-        session, caller, submission, request=request, data_roots=data_roots, idempotency_key=idempotency_key
+        session,
+        caller,
+        submission,
+        request=request,
+        data_roots=data_roots,
+        storage=storage,
+        idempotency_key=idempotency_key,
     )
     if not is_new:
         response.status_code = 200

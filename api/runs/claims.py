@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, aliased
@@ -18,7 +19,7 @@ from api.runs.storage import ensure_proof
 from api.runs.validity import resume_at
 from api.settings import Settings
 from trainer.contract.ends import EndReason
-from trainer.contract.reports import Claim, ClaimRequest
+from trainer.contract.reports import Claim, ClaimRequest, ResumePoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +135,16 @@ def _answer(session: Session, settings: Settings, attempt: Attempt, token: str) 
         attempt_token=token,
         spec=run.spec,
         resume=stored_checkpoints(session, settings.storage, attempt.run_id, before_attempt=attempt.number),
+        initial=_initial(session, settings, run.spec),
         storage=str(settings.storage),
         data_roots=[str(root) for root in settings.data_roots],
         lease_interval_seconds=settings.lease_interval_seconds,
         placement=attempt.placement,
         timeouts={"join": settings.join_timeout_seconds, "hang": settings.hang_timeout_seconds},
     )
+
+
+def _initial(session: Session, settings: Settings, spec: dict[str, Any]) -> list[ResumePoint]:
+    """Whether its owner may see that run was asked when this one was submitted."""
+    named = (spec.get("model", {}).get("init_from") or {}).get("run")
+    return stored_checkpoints(session, settings.storage, named) if named else []

@@ -26,8 +26,10 @@ class DataRoots:
 
     folders: Sequence[str] | None
 
-    def find(self, field: str, written: str) -> str:
+    def find(self, field: str, written: str, *, holds: str = "one folder per class") -> str:
         """The absolute path of the folder that `field` of the spec (or "") names, links not resolved.
+
+        `holds` says in an error what should be in it.
 
         Raises TrainerError(data_unreadable) where there is none, or where it is outside the roots once they are.
         """
@@ -36,11 +38,11 @@ class DataRoots:
             what = "is a file" if os.path.isfile(path) else "is not there"
             at = "" if path == written else f" ({shown(path)})"
             named = f"{field} {shown(written)}".lstrip()
-            raise unreadable(f"{named}{at} {what}: name a folder that holds one folder per class.")
+            raise unreadable(f"{named}{at} {what}: name a folder that holds {holds}.")
         if not self.holds(path):
             raise unreadable(
-                f"{field} {shown(written)} leads to {shown(os.path.realpath(path))}, outside {self.named}: move the "
-                "images under a data root, or ask for another root in BASIN_DATA_ROOTS."
+                f"{field} {shown(written)} leads to {shown(os.path.realpath(path))}, outside {self.named}: move what "
+                "it holds under a data root, or ask for another root in BASIN_DATA_ROOTS."
             )
         return path
 
