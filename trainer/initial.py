@@ -10,14 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from trainer import checkpoint, model, randomness, stored_weights
+from trainer.contract.ends import EndReason
 from trainer.contract.spec import TrainingSpec
 from trainer.datasets.roots import DataRoots, shown
-from trainer.errors import first_line, rejected
+from trainer.errors import TrainerError, first_line, rejected
 from trainer.listener import Listener
 from trainer.parallel import World
 
 MAX_NAMED = 3
 """Tensors that an error names."""
+MAX_TOLD_BYTES = 4096
+"""Of an error that rank 0 shares with the others."""
 NOTICE = "initial_weights"
 
 
@@ -33,19 +36,35 @@ def load_(
     """
     if spec.model.init_from is None:
         return
-    loaded = torch.zeros((), dtype=torch.int64, device=world.device)
+    failure = TrainerError(EndReason.trainer_crashed, "Rank 0 failed to load the first weights; see its log.")
+    told = _encoded(failure).to(world.device)
     try:
         if world.is_first:
             sentence = _load_first_(network, spec, shape, of_run, DataRoots(roots))
             tell.notice(NOTICE, sentence, 0)
-            loaded.fill_(1)
+            told.zero_()
+    except TrainerError as error:
+        told.copy_(_encoded(error))
+        raise
     finally:
-        world.from_first_(loaded)  # also where rank 0 failed: the others must not wait for ever
-    if not int(loaded):
-        raise rejected("model.init_from: rank 0 could not load the weights; its own error says why.")
+        world.from_first_(told)  # also where rank 0 failed: the others must not wait for ever, and end alike
+    if told.any():
+        raise _decoded(told)
     with torch.no_grad():
         for tensor in [*network.parameters(), *network.buffers()]:
             world.from_first_(tensor)
+
+
+def _encoded(error: TrainerError) -> Tensor:
+    """uint8 of shape (MAX_TOLD_BYTES,), never all zero; a longer sentence is cut."""
+    text = f"{error.reason}\n{error.detail}".encode()[:MAX_TOLD_BYTES]
+    return torch.frombuffer(bytearray(text.ljust(MAX_TOLD_BYTES, b"\0")), dtype=torch.uint8)
+
+
+def _decoded(told: Tensor) -> TrainerError:
+    text = bytes(told.tolist()).rstrip(b"\0").decode("utf-8", "ignore")
+    reason, _, detail = text.partition("\n")
+    return TrainerError(EndReason(reason), detail)
 
 
 def _load_first_(
