@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from cli.answers import Unreachable, refusal, server_sent_events
 from cli.failure import ExitCode, Failure
-from cli.views import BulkCancel, Change, DryRun, LogTail, RunPage, RunView, StudyPage
+from cli.views import BulkCancel, Change, Checkpoints, DryRun, LogTail, RunPage, RunView, StudyPage
 from trainer.contract.spec import TrainingSpec
 
 CONNECT_SECONDS = 5.0
@@ -139,6 +139,10 @@ class Client:
         asked = {"lines": lines, "source": source, "after": after}
         query = {key: value for key, value in asked.items() if value is not None}
         return read(LogTail, self._ask("GET", f"{path_of(run_id)}/attempts/{attempt}/log", params=query))
+
+    def checkpoints(self, run_id: str) -> Checkpoints:
+        """Those that are on storage, newest first."""
+        return read(Checkpoints, self._ask("GET", f"{path_of(run_id)}/checkpoints"))
 
     def metrics(self, run_id: str, names: Sequence[str], *, max_points: int = 1000) -> dict[str, Any]:
         """Columns as the API answers them: series with steps and values."""

@@ -8,9 +8,11 @@ import typer
 
 from cli.data_commands import data_app
 from cli.failure import ExitCode, Failure
+from cli.predict_command import predict
 from cli.run_changes import cancel, clone, edit
 from cli.run_commands import list_runs, show, submit, watch_run
 from cli.run_compare import compare
+from cli.run_export import export
 from cli.run_logs import logs
 from cli.spec_commands import spec_app
 from cli.stack_commands import demo_command, stack_app, up_command
@@ -26,6 +28,7 @@ run_app.command("show")(show)
 run_app.command("watch")(watch_run)
 run_app.command("logs")(logs)
 run_app.command("compare")(compare)
+run_app.command("export")(export)
 run_app.command("clone")(clone)
 run_app.command("edit")(edit)
 run_app.command("cancel")(cancel)
@@ -38,6 +41,7 @@ app = typer.Typer(
 )
 app.command("up")(up_command)
 app.command("demo")(demo_command)
+app.command("predict")(predict)
 app.add_typer(stack_app, name="stack")
 app.add_typer(spec_app, name="spec")
 app.add_typer(run_app, name="run")

@@ -96,7 +96,7 @@ def _default(field: dict[str, Any]) -> str:
     if "default" not in field:
         return "each its own" if _parts_of(field) else ""
     default = field["default"]
-    if _parts_of(field):
+    if _parts_of(field) and default is not None:
         word = default.get("source") or default.get("name") if isinstance(default, dict) else None
         return f"`{word}`" if word and "oneOf" in field else "below"
     return f"`{json.dumps(default)}`"

@@ -137,6 +137,19 @@ class LogTail(View):
     end: int | None = None
 
 
+class CheckpointView(View):
+    """`path` is a folder below the storage root."""
+
+    step: int
+    path: str
+
+
+class Checkpoints(View):
+    storage: str
+    """The storage root, an absolute folder of the API's machine."""
+    items: list[CheckpointView]
+
+
 class Change(BaseModel):
     """One event of the live stream: `run` carries a run, `metrics` the numbers of a step."""
 

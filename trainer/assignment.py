@@ -51,6 +51,10 @@ class Assignment:
         """Checkpoints to resume from, newest first; their paths are relative to the storage root."""
         return [self.storage / point.path for point in self.claim.resume]
 
+    def initial_folders(self) -> list[Path]:
+        """Checkpoints of the run that `model.init_from.run` names, newest first."""
+        return [self.storage / point.path for point in self.claim.initial]
+
     @property
     def deliver_seconds(self) -> float:
         """How long rank 0 tries to deliver its last reports before it stores them; the driver tries twice as long."""

@@ -62,6 +62,8 @@ class Saved:
     """Of training steps so far, over all attempts and ranks; 0 in checkpoints older than this field."""
     numbers: dict[str, float]
     """The last known value of every metric."""
+    preparation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """`Preparation` of the images as a document; empty in checkpoints older than this field."""
     threads: int
     """CPU threads of a worker; they decide the last bits of sums."""
     world_size: int

@@ -17,6 +17,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor
 
 from trainer import checkpoint, data, looksam, model, randomness, resume, sharpness
+from trainer import initial as initial_weights
 from trainer.cadence import Cadence
 from trainer.contract.ends import EndReason
 from trainer.contract.methods import LookLayerSAM, Method, NoMethod
@@ -31,6 +32,7 @@ from trainer.loss_scale import LossScale
 from trainer.optimizer import GuardedOptimizer, learning_rate
 from trainer.parallel import LateFlags, ReducedGradients, World
 from trainer.passes import Passes, Tensors
+from trainer.preparation import Preparation
 from trainer.step import Descent, MethodState, Step, choose_step
 
 NO_PERSISTENCE = "direction_does_not_persist"
@@ -41,21 +43,27 @@ NO_PERSISTENCE_TEXT = "The reused direction does not persist at this batch size:
 def train(
     spec: TrainingSpec, world: World, *, folder: Path, listener: Listener, resume: Sequence[Path] = (),
     stop: Callable[[], bool] | None = None, data_roots: Sequence[str] | None = None,
+    initial: Sequence[Path] = (), weight_roots: Sequence[str] | None = None,
 ) -> Outcome:  # fmt: skip
     """Trains `spec` to its end, or until `stop` (asked on rank 0 before every step) says so; then saves and returns.
 
     Checkpoints go to `folder`/checkpoints; rank 0 writes, all ranks must see the folder to resume. `resume` lists
     checkpoints, newest first, of which the first complete one is used. Image folders must lie in `data_roots`, or
-    anywhere if None. Raises TrainerError on every rank, except for what befalls one rank alone (memory, disk, an image
-    that it cannot read): then the others fail in their next collective.
+    anywhere if None; so must the paths of `model.init_from` in `weight_roots`. `initial` lists checkpoints of the run
+    that it names, newest first. Raises TrainerError on every rank, except for what befalls one rank alone (memory,
+    disk, an image that it cannot read): then the others fail in their next collective.
     """
     with exhaustion_named(), ExitStack() as ending:
-        return _train(spec, world, folder, listener if world.is_first else Silence(), resume, stop, data_roots, ending)
+        return _train(
+            spec, world, folder, listener if world.is_first else Silence(), resume, stop, data_roots,
+            partial(initial_weights.load_, of_run=initial, roots=weight_roots), ending,
+        )  # fmt: skip
 
 
 def _train(
     spec: TrainingSpec, world: World, folder: Path, tell: Listener, candidates: Sequence[Path],
-    stop: Callable[[], bool] | None, data_roots: Sequence[str] | None, ending: ExitStack,
+    stop: Callable[[], bool] | None, data_roots: Sequence[str] | None, load_initial_: Callable[..., None],
+    ending: ExitStack,
 ) -> Outcome:  # fmt: skip
     # Resume point
     saved = resume.newest(candidates, spec, world, tell)
@@ -68,12 +76,15 @@ def _train(
     images = data.load(spec, world.device, roots=data_roots, getting_on=world.passed)
     ending.callback(images.close)
     data.check_alike(images, world)
+    prepared = Preparation.of(spec, images)
     plan = plan_batches(spec, world.size)
     cadence = Cadence(spec, len(images.train))
     total = cadence.total_steps
 
     # Model
     network = model.build(spec, images, world)
+    if saved is None:
+        load_initial_(network, spec, images, world, tell)
     averaged = None if spec.ema_decay is None else ModelEmaV3(network, decay=spec.ema_decay, use_warmup=True)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     reduced = ReducedGradients(weights, world, NUM_SCALARS)
@@ -158,7 +169,7 @@ def _train(
         standing.seconds = speed.seconds
         if world.is_first and (saves or stopping):
             standing.cpu_seconds = gradient.cpu_time.total.item()
-            captured = resume.capture(standing, spec, network, averaged, optimizer, state, scale, world)
+            captured = resume.capture(standing, spec, network, averaged, optimizer, state, scale, world, prepared)
             path, size_bytes = checkpoint.save(captured, folder, before_rename=tell.before_checkpoint)
             tell.checkpoint(done, path, size_bytes)
             checkpoint.keep_newest(folder, current_step=done, keep=spec.checkpoint.keep)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import timm
 import torch
@@ -16,10 +16,21 @@ from trainer.errors import first_line, is_out_of_memory, rejected
 from trainer.parallel import World
 
 
+class InputShape(Protocol):
+    """What the data decides of a network: `VisionData` and `Preparation` say it."""
+
+    @property
+    def num_classes(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def side(self) -> int: ...
+
+
 def build(spec: TrainingSpec, data: VisionData, world: World) -> nn.Module:
     """Raises TrainerError(spec_rejected_by_trainer) naming the field, where timm or the first forward pass refuses."""
     randomness.seed_initialisation(spec.seed)
-    model = _create(spec, data).to(device=world.device, dtype=DTYPES[spec.precision])
+    model = create(spec, data).to(device=world.device, dtype=DTYPES[spec.precision])
     if spec.execution.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if spec.execution.activation_checkpointing:
@@ -48,23 +59,32 @@ def _checkpoint_activations(model: nn.Module, spec: TrainingSpec) -> None:
         ) from error
 
 
-def _create(spec: TrainingSpec, data: VisionData) -> nn.Module:
-    arguments: dict[str, Any] = {
-        **spec.model.arguments, "num_classes": data.num_classes, "in_chans": data.channels, "pretrained": False,
-    }  # fmt: skip
+def create(spec: TrainingSpec, shape: InputShape) -> nn.Module:
+    """The network in float32 on the CPU; the weights are drawn from torch's stream as it stands.
+
+    Raises TrainerError(spec_rejected_by_trainer) naming the field, where timm refuses.
+    """
     try:
-        try:
-            return cast(nn.Module, timm.create_model(spec.model.name, img_size=data.side, **arguments))
-        except TypeError as error:
-            if "img_size" not in str(error):
-                raise
-            # Convolutional networks take any size and no such argument. The first try drew from the seeded stream.
-            randomness.seed_initialisation(spec.seed)
-            return cast(nn.Module, timm.create_model(spec.model.name, **arguments))
+        return construct(spec, shape)
     except Exception as error:  # timm runs hundreds of constructors, and anything may come out of them
         if is_out_of_memory(error):
             raise
         raise rejected(_refusal(spec, error)) from error
+
+
+def construct(spec: TrainingSpec, shape: InputShape, *, pretrained: bool = False) -> nn.Module:
+    """`create` without a translation of timm's errors; `pretrained` fetches timm's weights, adapted to the shape."""
+    arguments: dict[str, Any] = {
+        **spec.model.arguments, "num_classes": shape.num_classes, "in_chans": shape.channels, "pretrained": pretrained,
+    }  # fmt: skip
+    try:
+        return cast(nn.Module, timm.create_model(spec.model.name, img_size=shape.side, **arguments))
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+        # Convolutional networks take any size and no such argument. The first try drew from the seeded stream.
+        randomness.seed_initialisation(spec.seed)
+        return cast(nn.Module, timm.create_model(spec.model.name, **arguments))
 
 
 def _refusal(spec: TrainingSpec, error: Exception) -> str:

@@ -100,7 +100,8 @@ class RankProcess:
         outcome = loop.train(
             stored_spec(self._assignment.claim.spec), world, folder=self._assignment.run_folder, listener=listener,
             resume=self._assignment.resume_folders(), stop=self._is_stop_requested,
-            data_roots=self._assignment.claim.data_roots,
+            data_roots=self._assignment.claim.data_roots, initial=self._assignment.initial_folders(),
+            weight_roots=[*self._assignment.claim.data_roots, self._assignment.claim.storage],
         )  # fmt: skip
         parallel.leave(world)
         return RankEnd(

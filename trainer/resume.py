@@ -20,6 +20,7 @@ from trainer.listener import Listener
 from trainer.loss_scale import LossScale
 from trainer.optimizer import GuardedOptimizer
 from trainer.parallel import World
+from trainer.preparation import Preparation
 from trainer.step import MethodState
 
 MAY_DIFFER = {
@@ -65,7 +66,7 @@ def newest(candidates: Sequence[Path], spec: TrainingSpec, world: World, tell: L
 
 def capture(
     standing: Standing, spec: TrainingSpec, model: nn.Module, average: ModelEmaV3 | None, optimizer: GuardedOptimizer,
-    state: MethodState, scale: LossScale, world: World,
+    state: MethodState, scale: LossScale, world: World, preparation: Preparation,
 ) -> Saved:  # fmt: skip
     """Refers to the live tensors, so it is to be written before the next step."""
     return Saved(
@@ -85,6 +86,7 @@ def capture(
         seconds=standing.seconds,
         cpu_seconds=standing.cpu_seconds,
         numbers=dict(standing.numbers),
+        preparation=preparation.as_document(),
         threads=torch.get_num_threads(),
         world_size=world.size,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from api.routes.problems import PROBLEMS
 from api.runs import bodies, schemas
 from api.runs.access import run_for
 from api.runs.cancel import cancel, cancel_each
+from api.runs.checkpoints import checkpoint_list
 from api.runs.dry_run import dry_run as predict
 from api.runs.edit import edit
 from api.runs.listing import list_events, list_runs, list_studies
@@ -58,12 +59,18 @@ def submit_run(
     """Queues a training run. With an `Idempotency-Key` a repeat answers 200 with the same run and the header
     `Idempotent-Replayed: true`; the same key with another body is a mistake (422). With `dry_run=true` the same checks
     are made and nothing is stored or sent."""
-    data_roots = services.settings.data_roots
+    data_roots, storage = services.settings.data_roots, services.settings.storage
     if dry_run:
-        outcome = predict(session, caller, submission, request=request, data_roots=data_roots)
+        outcome = predict(session, caller, submission, request=request, data_roots=data_roots, storage=storage)
         return JSONResponse(outcome.model_dump(mode="json"))
     run, is_new = submit(
-        session, caller, submission, request=request, data_roots=data_roots, idempotency_key=idempotency_key
+        session,
+        caller,
+        submission,
+        request=request,
+        data_roots=data_roots,
+        storage=storage,
+        idempotency_key=idempotency_key,
     )
     if not is_new:
         response.status_code = 200
@@ -130,6 +137,12 @@ def cancel_run(
     run = run_for(session, caller, run_id, lock=True)
     cancel(session, caller, run)
     return run_page(session, run, lease_timeout_seconds=services.settings.lease_timeout_seconds)
+
+
+@router.get("/{run_id}/checkpoints", summary="A run's checkpoints, newest first")
+def get_checkpoints(run: RunDep, services: ServicesDep, session: SessionDep) -> schemas.CheckpointList:
+    """Where they lie: whoever shares the storage with the API can export and go on from them."""
+    return checkpoint_list(session, services.settings, run)
 
 
 @router.get("/{run_id}/events", summary="A run's timeline, oldest first")

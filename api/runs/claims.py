@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from api.db.tables import Attempt, CheckpointRow, Run
+from api.db.tables import Attempt, Run
 from api.errors import AlreadyClaimed, NotAuthenticated, NotClaimable, NotFound, StorageNotShared
+from api.runs.checkpoints import stored_checkpoints
 from api.runs.credentials import attempt_token, launch_code, same, sha256_of
 from api.runs.latest import latest_values
 from api.runs.service_clock import serving_seconds
@@ -18,8 +20,6 @@ from api.runs.validity import resume_at
 from api.settings import Settings
 from trainer.contract.ends import EndReason
 from trainer.contract.reports import Claim, ClaimRequest, ResumePoint
-
-MAX_RESUME_POINTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def claim(
         return _answer(session, settings, attempt, token)
     attempt = session.get_one(Attempt, attempt_id, populate_existing=True)
     run = session.get_one(Run, attempt.run_id)
-    resume = _resume_points(session, settings, attempt)
+    resume = stored_checkpoints(session, settings.storage, attempt.run_id, before_attempt=attempt.number)
     step = resume[0].step if resume else 0
     resume_at(session, attempt, step)
     again = f" from the checkpoint of step {step}" if step else " from the start" if attempt.number > 1 else ""
@@ -126,27 +126,6 @@ def _refuse(session: Session, settings: Settings, attempt_id: str, request: Clai
     return Refusal(error=StorageNotShared(detail))
 
 
-def _resume_points(session: Session, settings: Settings, attempt: Attempt) -> list[ResumePoint]:
-    """Valid checkpoints of earlier attempts that are still on storage, newest first."""
-    rows = session.execute(
-        select(CheckpointRow.step, CheckpointRow.path)
-        .join(Attempt, Attempt.id == CheckpointRow.attempt_id)
-        .where(
-            CheckpointRow.run_id == attempt.run_id,
-            Attempt.number < attempt.number,
-            (Attempt.valid_until_step.is_(None)) | (CheckpointRow.step <= Attempt.valid_until_step),
-        )
-        .order_by(CheckpointRow.step.desc(), Attempt.number.desc())
-    )
-    points: dict[str, ResumePoint] = {}
-    for step, path in rows:
-        if path not in points and (settings.storage / path).is_dir():
-            points[path] = ResumePoint(step=step, path=path)
-        if len(points) == MAX_RESUME_POINTS:
-            break
-    return list(points.values())
-
-
 def _answer(session: Session, settings: Settings, attempt: Attempt, token: str) -> Claim:
     run = session.get_one(Run, attempt.run_id)
     return Claim(
@@ -155,10 +134,17 @@ def _answer(session: Session, settings: Settings, attempt: Attempt, token: str) 
         attempt_number=attempt.number,
         attempt_token=token,
         spec=run.spec,
-        resume=_resume_points(session, settings, attempt),
+        resume=stored_checkpoints(session, settings.storage, attempt.run_id, before_attempt=attempt.number),
+        initial=_initial(session, settings, run.spec),
         storage=str(settings.storage),
         data_roots=[str(root) for root in settings.data_roots],
         lease_interval_seconds=settings.lease_interval_seconds,
         placement=attempt.placement,
         timeouts={"join": settings.join_timeout_seconds, "hang": settings.hang_timeout_seconds},
     )
+
+
+def _initial(session: Session, settings: Settings, spec: dict[str, Any]) -> list[ResumePoint]:
+    """Whether its owner may see that run was asked when this one was submitted."""
+    named = (spec.get("model", {}).get("init_from") or {}).get("run")
+    return stored_checkpoints(session, settings.storage, named) if named else []

@@ -17,7 +17,9 @@ MAX_ROOTS_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Wrong:
+class Wrong:
+    """What is wrong with a path, as the parts of a sentence."""
+
     allowed: str
     remedy: str
 
@@ -29,29 +31,30 @@ def folder_problems(data: Data, roots: Sequence[Path]) -> list[SpecProblem]:
     """
     problems = []
     for field, path in data.folders:
-        if wrong := _wrong_with(path, roots):
+        if wrong := wrong_with(path, roots):
             problems.append(
                 SpecProblem(path=f"spec.data.{field}", value=path[:120], allowed=wrong.allowed, remedy=wrong.remedy)
             )
     return problems
 
 
-def _wrong_with(path: str, roots: Sequence[Path]) -> _Wrong | None:
+def wrong_with(path: str, roots: Sequence[Path]) -> Wrong | None:
+    """What is wrong with a folder that should lie under one of `roots`; None: nothing that can be seen from here."""
     if not roots:
-        return _Wrong(
+        return Wrong(
             allowed="no folder may be read, since no data root is configured",
             remedy="Set BASIN_DATA_ROOTS to the folders that hold data sets, and start the API again",
         )
     parts = PurePosixPath(path).parts
     if ".." in parts:
-        return _Wrong(allowed="must not contain `..`", remedy=f"Give the folder's own path under {_names(roots)}")
+        return Wrong(allowed="must not contain `..`", remedy=f"Give the folder's own path under {_names(roots)}")
     candidates = [Path(path)] if os.path.isabs(path) else [root / path for root in roots]
     if not any(candidate.is_relative_to(root) for candidate in candidates for root in roots):
-        return _Wrong(allowed=f"must lie under {_names(roots)}", remedy="Move the data there, or mend the path")
+        return Wrong(allowed=f"must lie under {_names(roots)}", remedy="Move the data there, or mend the path")
     return _wrong_on_disk(candidates, roots)
 
 
-def _wrong_on_disk(candidates: Sequence[Path], roots: Sequence[Path]) -> _Wrong | None:
+def _wrong_on_disk(candidates: Sequence[Path], roots: Sequence[Path]) -> Wrong | None:
     """The first candidate that exists counts, as for the trainer. Where a root is not seen here, it may be there."""
     resolved_roots = [Path(os.path.realpath(root)) for root in roots]
     unseen = False
@@ -67,20 +70,20 @@ def _wrong_on_disk(candidates: Sequence[Path], roots: Sequence[Path]) -> _Wrong 
         except (FileNotFoundError, NotADirectoryError):
             if not is_there:
                 continue
-            return _Wrong(allowed="is a link to nothing", remedy="Mend the link, or the path")
+            return Wrong(allowed="is a link to nothing", remedy="Mend the link, or the path")
         except PermissionError:
             return None  # The trainer may be another user.
         except OSError as error:
-            return _Wrong(allowed=f"cannot be read: {error.strerror}", remedy="Mend the path")
+            return Wrong(allowed=f"cannot be read: {error.strerror}", remedy="Mend the path")
         if not any(resolved.is_relative_to(root) for root in resolved_roots):
-            return _Wrong(
+            return Wrong(
                 allowed=f"leads by a link out of {_names(roots)}",
                 remedy="Copy the data under a data root, or add the folder it leads to, to BASIN_DATA_ROOTS",
             )
-        return None if resolved.is_dir() else _Wrong(allowed="must be a folder", remedy="Mend the path")
+        return None if resolved.is_dir() else Wrong(allowed="must be a folder", remedy="Mend the path")
     if unseen:
         return None
-    return _Wrong(
+    return Wrong(
         allowed=f"does not exist under {_names(roots)}", remedy="Put the data there, or mend the path's spelling"
     )
 

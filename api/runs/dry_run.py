@@ -24,11 +24,12 @@ def dry_run(
     *,
     request: dict[str, Any],
     data_roots: Sequence[Path] = (),
+    storage: Path | None = None,
 ) -> DryRun:
     """Raises NotAllowed and Invalid where `submit` would."""
     must_submit(caller)
     must_be_storable(request)
-    must_be_possible(session, caller, submission, data_roots)
+    must_be_possible(session, caller, submission, data_roots, storage)
     spec = submission.spec
     steps = total_steps(spec)
     evaluations = gradient_evaluations(spec, steps) if steps is not None else None

@@ -226,6 +226,21 @@ class MetricColumns(Answer):
     series: list[Series]
 
 
+class Checkpoint(Answer):
+    """A complete checkpoint of a run."""
+
+    step: int
+    path: str
+    """Its folder, relative to the storage root."""
+
+
+class CheckpointList(Answer):
+    storage: str
+    """The storage root as the API sees it, an absolute folder."""
+    items: list[Checkpoint]
+    """Those that are valid and still on storage, newest first, at most 20."""
+
+
 class MetricInfo(Answer):
     """An entry of the metric catalogue."""
 

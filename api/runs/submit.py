@@ -19,6 +19,7 @@ from api.runs.bodies import Submission
 from api.runs.capacity import known_nodes, never_fits
 from api.runs.data_roots import folder_problems
 from api.runs.documents import sha256_of_document, unstorable
+from api.runs.initial_weights import initial_problems
 from api.runs.length import split_problems
 from api.runs.queue import queued_ids, tell_new_places
 from trainer.contract.problems import SpecProblem
@@ -33,6 +34,7 @@ def submit(
     *,
     request: dict[str, Any],
     data_roots: Sequence[Path] = (),
+    storage: Path | None = None,
     idempotency_key: str | None = None,
 ) -> tuple[Run, bool]:
     """The run and whether it is new; `request` is the body as sent. Does not commit.
@@ -44,7 +46,7 @@ def submit(
     digest = sha256_of_document(request)
     if idempotency_key is not None and (run := _earlier(session, caller, idempotency_key, digest)):
         return run, False
-    must_be_possible(session, caller, submission, data_roots)
+    must_be_possible(session, caller, submission, data_roots, storage)
     run_id = secrets.token_hex(6)
     queue = queued_ids(session)
     new = session.execute(
@@ -83,10 +85,13 @@ def must_be_storable(request: Any, idempotency_key: str | None = None) -> None:
         raise Invalid.because([problem])
 
 
-def must_be_possible(session: Session, caller: Caller, submission: Submission, data_roots: Sequence[Path]) -> None:
+def must_be_possible(
+    session: Session, caller: Caller, submission: Submission, data_roots: Sequence[Path], storage: Path | None
+) -> None:
     """Raises Invalid with everything in a well-formed submission that cannot work here."""
     spec = submission.spec
     problems = [*split_problems(spec), *folder_problems(spec.data, data_roots)]
+    problems += initial_problems(session, caller, spec.model.init_from, data_roots, storage)
     if problem := never_fits(spec.resources, known_nodes(session)):
         problems.append(problem)
     if problem := _origin_unknown(session, caller, submission.copied_from):

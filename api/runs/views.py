@@ -152,7 +152,9 @@ def _fields(
         "data": str(_part(run.spec, "data").get("source", "digits")),
         "model": str(_part(run.spec, "model").get("name", "")),
         "method": str(_part(run.spec, "method").get("name", "none")),
-        "method_settings": {name: value for name, value in _part(run.spec, "method").items() if name != "name"},
+        "method_settings": {
+            name: value for name, value in _part(run.spec, "method").items() if name != "name" and value is not None
+        },
         "optimizer": str(_part(run.spec, "optimizer").get("name", "")),
         "workers": int(resources.get("workers", 1)),
         "gpus_per_worker": int(resources.get("gpus_per_worker", 0)),

@@ -172,6 +172,8 @@ class Claim(Message):
     spec: dict[str, Any]
     resume: list[ResumePoint] = Field(default_factory=list)
     """Checkpoints to resume from, newest first; a torn one is skipped. Empty: from the start."""
+    initial: list[ResumePoint] = Field(default_factory=list)
+    """Checkpoints of the run that `model.init_from.run` names, newest first, for an attempt that resumes from none."""
     storage: str
     """Storage root, an absolute folder."""
     lease_interval_seconds: float

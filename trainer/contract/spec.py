@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from trainer.contract.data import Data, DigitsData
 from trainer.contract.execution import Execution, Regularization
+from trainer.contract.init_from import InitFrom
 from trainer.contract.methods import Method, NoMethod
 from trainer.contract.model_names import is_model_name, similar_model_names
 from trainer.contract.optimizers import Optimizer
@@ -32,6 +33,9 @@ class Model(SpecPart):
     image_size: int | None = Field(default=None, ge=1, le=4096)
     """Side of the square input in pixels; images are resized to it. Off (null): the digits' own 8; for image folders
     the size that timm's configuration of the model names."""
+
+    init_from: InitFrom | None = None
+    """Trained weights to start with, for fine-tuning. Off (null): random ones, by `seed`."""
 
     @field_validator("name")
     @classmethod

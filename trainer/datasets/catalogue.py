@@ -41,6 +41,8 @@ class Found:
     validation: Catalogue | None
     test: Catalogue | None
     num_classes: int
+    class_names: Sequence[str] = ()
+    """By label; empty where the source names none."""
 
     def fingerprint(self) -> int:
         return digest(part.fingerprint() for part in (self.train, self.validation, self.test) if part is not None)
@@ -73,8 +75,11 @@ class Answers:
         if training.dtype.kind in "US":
             self._numbers = {name: i for i, name in enumerate(sorted(set(training.tolist())))}
             self.num_classes = len(self._numbers)
+            names = list(self._numbers)
         else:
             self.num_classes = len(names) if names else (int(training.max()) + 1 if len(training) else 0)
+        self.names = [shown(name) for name in names or ()]
+        """By label; empty where the data set has none."""
         if not 0 < self.num_classes <= self.MAX_CLASSES:
             raise unreadable(
                 f"{shown_as}: the labels make {self.num_classes} classes, must be 1 to {self.MAX_CLASSES}: number them "

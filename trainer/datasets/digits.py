@@ -39,8 +39,9 @@ def load(spec: TrainingSpec, data: DigitsData, device: torch.device) -> VisionDa
         return ImagesInMemory(pixels=scaled[chosen].to(device), labels=torch.from_numpy(labels[chosen]).to(device))
 
     return VisionData(
-        train=subset(train), validation=subset(validation), num_classes=NUM_CLASSES, channels=1, side=side
-    )
+        train=subset(train), validation=subset(validation), num_classes=NUM_CLASSES, channels=1, side=side,
+        class_names=[str(digit) for digit in range(NUM_CLASSES)],
+    )  # fmt: skip
 
 
 def read() -> tuple[npt.NDArray[np.float64], Indices]:

@@ -39,7 +39,7 @@ def find(data: HuggingFaceData, roots: DataRoots, getting_on: Callable[[], None]
 
     return Found(
         train=Rows(training, answers, data, data.train), validation=rows(data.validation), test=rows(data.test),
-        num_classes=answers.num_classes,
+        num_classes=answers.num_classes, class_names=answers.names,
     )  # fmt: skip
 
 

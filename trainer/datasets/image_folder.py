@@ -30,6 +30,7 @@ def find(data: ImageFolderData, roots: DataRoots, getting_on: Callable[[], None]
     return Found(
         train=FolderCatalogue(train, np.arange(len(train.classes))), validation=others("validation", data.validation),
         test=others("test", data.test), num_classes=len(train.classes),
+        class_names=[shown(name) for name in train.classes],
     )  # fmt: skip
 
 

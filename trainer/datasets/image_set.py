@@ -6,7 +6,7 @@ labels (N,) int64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,6 +57,8 @@ class VisionData:
     channels: int
     side: int
     """Height and width in pixels."""
+    class_names: Sequence[str] = ()
+    """By label, printable; empty where the data names none."""
     fingerprint: int = 0
     """63 bits of what was found; they must be the same on all ranks."""
     close: Callable[[], None] = lambda: None

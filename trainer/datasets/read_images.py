@@ -52,7 +52,7 @@ def serve(spec: TrainingSpec, data: PreparedImages, device: torch.device, find: 
         train, validation = Chosen.all_of(found.train), Chosen.all_of(found.validation)
     return VisionData(
         train=images(train), validation=images(validation), num_classes=found.num_classes, channels=3,
-        side=reader.side, fingerprint=found.fingerprint(), close=loader.close,
+        side=reader.side, fingerprint=found.fingerprint(), close=loader.close, class_names=list(found.class_names),
         test=images(Chosen.all_of(found.test)) if found.test is not None else None,
     )  # fmt: skip
 

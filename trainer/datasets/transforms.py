@@ -64,12 +64,20 @@ def build(model: Model, data: PreparedImages) -> Transforms:
         _let_posterize_keep_nothing(step)
     if augmentation.random_erasing:
         steps.append(_Erase(augmentation.random_erasing, data.mean))
-    crop_share = config.crop_pct if config is not None else DEFAULT_CROP_PCT
-    plain = create_transform(
-        (3, side, side), use_prefetcher=True, interpolation=interpolation,
-        crop_pct=1.0 if whole else crop_share, crop_mode="squash" if whole else "center",
-    )  # fmt: skip
+    plain = create_transform((3, side, side), use_prefetcher=True, **evaluation_crop(model, data))
     return Transforms(side=side, augmenting=Compose(steps), plain=plain)
+
+
+def evaluation_crop(model: Model, data: PreparedImages) -> dict[str, Any]:
+    """timm's `interpolation`, `crop_pct` and `crop_mode` for images without augmentation."""
+    config = get_pretrained_cfg(model.name)
+    whole = data.augmentation.crop_scale == WHOLE_IMAGE
+    share = config.crop_pct if config is not None else DEFAULT_CROP_PCT
+    return {
+        "interpolation": config.interpolation if config is not None else "bilinear",
+        "crop_pct": 1.0 if whole else share,
+        "crop_mode": "squash" if whole else "center",
+    }
 
 
 def _let_posterize_keep_nothing(step: Transform) -> None:

@@ -45,7 +45,7 @@ def find(data: WebDatasetData, roots: DataRoots, getting_on: Callable[[], None])
 
     return Found(
         train=Samples(train, answers), validation=others("validation", data.validation),
-        test=others("test", data.test), num_classes=answers.num_classes,
+        test=others("test", data.test), num_classes=answers.num_classes, class_names=answers.names,
     )  # fmt: skip
 
 

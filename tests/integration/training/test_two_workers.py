@@ -38,6 +38,26 @@ def poisoned_step(spec, image: int) -> int:
     raise AssertionError("the image never turns up")
 
 
+def test_initial_weights_reach_both_ranks_and_so_does_what_is_wrong_with_them(two_ranks, run, small_spec):
+    source = run(small_spec(seed=1, steps=3)).folder
+    model = {**small_spec().model.model_dump(mode="json"), "init_from": {"checkpoint": str(source)}}
+    spec = small_spec(precision="fp64", model=model, resources={"workers": 2}, steps=5)
+    deeper = {**model, "arguments": {**model["arguments"], "depth": 2}}
+    unfit = small_spec(model=deeper, resources={"workers": 2}, steps=5)
+    gone = small_spec(model={**model, "init_from": {"folder": str(source / "none")}}, resources={"workers": 2}, steps=5)
+    folder, answers = two_ranks([{"spec": each.model_dump(mode="json")} for each in (spec, unfit, gone)])
+    first, second = (weights_of(folder, 0, rank) for rank in range(2))
+    assert_same_bits(first, second)
+    alone = run(small_spec(precision="fp64", model=model, steps=5))
+    for a, b in zip(first, alone.weights.values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)  # only the order of sums differs, as below
+    for item, reason, words in ((1, "spec_rejected_by_trainer", "do not fit"), (2, "data_unreadable", "is not there")):
+        one, other = (answer[item] for answer in answers)
+        assert one == other
+        assert one["reason"] == reason
+        assert words in one["detail"]
+
+
 def test_two_workers(two_ranks, run, small_spec, tmp_path):
     """One test, since one pair of processes serves all of it."""
     methods = [{"name": "none"}, {"name": "sam"}, LOOKSAM]

@@ -1,0 +1,47 @@
+"""The checkpoints of a run that can be read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api.db.tables import Attempt, CheckpointRow, Run
+from api.runs import schemas
+from api.settings import Settings
+from trainer.contract.reports import ResumePoint
+
+MAX_POINTS = 20
+
+
+def stored_checkpoints(
+    session: Session, storage: Path, run_id: str, *, before_attempt: int | None = None
+) -> list[ResumePoint]:
+    """Valid checkpoints of the run (of attempts before `before_attempt`) that are still on storage, newest first."""
+    query = (
+        select(CheckpointRow.step, CheckpointRow.path)
+        .join(Attempt, Attempt.id == CheckpointRow.attempt_id)
+        .where(
+            CheckpointRow.run_id == run_id,
+            (Attempt.valid_until_step.is_(None)) | (CheckpointRow.step <= Attempt.valid_until_step),
+        )
+        .order_by(CheckpointRow.step.desc(), Attempt.number.desc())
+    )
+    if before_attempt is not None:
+        query = query.where(Attempt.number < before_attempt)
+    points: dict[str, ResumePoint] = {}
+    for step, path in session.execute(query):
+        if path not in points and (storage / path).is_dir():
+            points[path] = ResumePoint(step=step, path=path)
+        if len(points) == MAX_POINTS:
+            break
+    return list(points.values())
+
+
+def checkpoint_list(session: Session, settings: Settings, run: Run) -> schemas.CheckpointList:
+    points = stored_checkpoints(session, settings.storage, run.id)
+    return schemas.CheckpointList(
+        storage=str(settings.storage),
+        items=[schemas.Checkpoint(step=point.step, path=point.path) for point in points],
+    )
