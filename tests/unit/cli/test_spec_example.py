@@ -78,7 +78,7 @@ def test_bounds_and_words_are_those_of_the_contract() -> None:
     assert "[0 to 100; default 0.05]" in comments["method.rho"]
     assert "[0 to 100 or auto, fresh_ratio; default auto]" in comments["method.alpha"]
     assert "[none, sam, looksam, layersam, look_layersam; required]" in comments["method.name"]
-    assert "[fp32, bf16, fp64; default fp32]" in comments["precision"]
+    assert "[fp32, bf16, fp16, fp64; default fp32]" in comments["precision"]
     assert "[> 0 and <= 1,000; required]" in comments["optimizer.lr"]
     assert "[each >= 0 and < 1; default [0.9, 0.999]]" in comments["optimizer.betas"]
 

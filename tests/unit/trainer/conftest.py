@@ -84,6 +84,8 @@ class Recorder(Silence):
         self.points: dict[int, dict[str, float]] = {}
         self.told: list[tuple[str, ...]] = []
         self.notices: list[tuple[str, str, int]] = []
+        self.doctor: list[tuple[str, str, int]] = []
+        """What the SAM doctor said; everybody else's is in `notices`."""
         self.saved: list[int] = []
         self.steps: list[int] = []
 
@@ -107,7 +109,7 @@ class Recorder(Silence):
         self.told.append(("checkpoint", str(step)))
 
     def notice(self, code: str, text: str, step: int) -> None:
-        self.notices.append((code, text, step))
+        (self.doctor if code.startswith("sam_doctor") else self.notices).append((code, text, step))
 
 
 @pytest.fixture

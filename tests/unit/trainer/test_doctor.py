@@ -20,7 +20,7 @@ METHODS = [
 
 
 def codes(run) -> list[str]:
-    return [code for code, _, _ in run.recorder.notices]
+    return [code for code, _, _ in run.recorder.doctor]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: f"{method['name']}-{list(method.values())[-1]}")
@@ -29,7 +29,7 @@ def test_a_right_run_is_told_so(run, small_spec, method, model):
     changes = {"model": {"name": model}} if model == "test_resnet" else {}
     done = run(small_spec(**changes, method=method, micro_batch_size=16))
     assert codes(done) == ["sam_doctor", "sam_doctor_calendar"]
-    text = done.recorder.notices[0][1]
+    text = done.recorder.doctor[0][1]
     expected = {"vit": "4 of 4", "test_resnet": "5 of 5"}[model]  # size, restore, passes, masks; and statistics
     assert f"{expected} checks hold" in text
     assert "2 + 2 passes of a worker" in text
@@ -42,7 +42,7 @@ def test_the_base_optimizer_has_no_doctor(run, small_spec):
 def test_few_refreshes_are_told_at_the_end(run, small_spec):
     done = run(small_spec(steps=4, method={"name": "looksam", "k": 3}))
     assert codes(done) == ["sam_doctor", "sam_doctor_calendar"]
-    assert "2 of 4 steps took a second gradient; the calendar has 2." in done.recorder.notices[1][1]
+    assert "2 of 4 steps took a second gradient; the calendar has 2." in done.recorder.doctor[1][1]
 
 
 class TestWarnings:
@@ -80,7 +80,7 @@ class TestWarnings:
         method = {"name": "sam", "rho": 0.001}
         done = run(small_spec(precision="bf16", method=method))
         assert self.warned(done) == ["precision"]
-        assert "`ascent_precision`" in next(text for code, text, _ in done.recorder.notices if "precision" in code)
+        assert "`ascent_precision`" in next(text for code, text, _ in done.recorder.doctor if "precision" in code)
         assert self.warned(run(small_spec(precision="bf16", ascent_precision="fp32", method=method))) == []
 
 
