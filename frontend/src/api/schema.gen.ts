@@ -89,6 +89,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/{run_id}/checkpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A run's checkpoints, newest first
+         * @description Where they lie: whoever shares the storage with the API can export and go on from them.
+         */
+        get: operations["get_checkpoints"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{run_id}/events": {
         parameters: {
             query?: never;
@@ -347,6 +367,12 @@ export interface components {
              */
             lr: number;
             /**
+             * Layer Decay
+             * @description Learning rate of a layer as a fraction of that of the layer behind it, by timm's grouping of the model's layers:
+             *     for fine-tuning, 0.65 to 0.8. Off (null): one learning rate.
+             */
+            layer_decay?: number | null;
+            /**
              * Betas
              * @default [
              *       0.9,
@@ -461,6 +487,19 @@ export interface components {
              * @default 0
              */
             color_jitter: number;
+            /**
+             * Auto Augment
+             * @description RandAugment in timm's words: rand, then in any order -m magnitude (0 to 10), -n operations an image, -p their
+             *     probability, -mstd spread and -mmax bound of the magnitude, -inc1 operations that grow with it. Off (null).
+             * @example rand-m9-n2-mstd0.5-inc1
+             */
+            auto_augment?: string | null;
+            /**
+             * Random Erasing
+             * @description Probability that a random rectangle is set to the colour `data.mean`. 0 is off.
+             * @default 0
+             */
+            random_erasing: number;
         };
         /**
          * CancelOutcome
@@ -503,7 +542,7 @@ export interface components {
          * Checkpoint
          * @description When the state is saved; a run that is stopped and the last step always save.
          */
-        Checkpoint: {
+        "Checkpoint-Input": {
             /**
              * Every Steps
              * @description Steps between two checkpoints, >= 1.
@@ -516,6 +555,32 @@ export interface components {
              * @default 2
              */
             keep: number;
+        };
+        /**
+         * Checkpoint
+         * @description A complete checkpoint of a run.
+         */
+        "Checkpoint-Output": {
+            /** Step */
+            step: number;
+            /**
+             * Path
+             * @description Its folder, relative to the storage root.
+             */
+            path: string;
+        };
+        /** CheckpointList */
+        CheckpointList: {
+            /**
+             * Storage
+             * @description The storage root as the API sees it, an absolute folder.
+             */
+            storage: string;
+            /**
+             * Items
+             * @description Those that are valid and still on storage, newest first, at most 20.
+             */
+            items: components["schemas"]["Checkpoint-Output"][];
         };
         /**
          * CheckpointReport
@@ -560,6 +625,8 @@ export interface components {
             };
             /** Resume */
             resume?: components["schemas"]["ResumePoint"][];
+            /** Initial */
+            initial?: components["schemas"]["ResumePoint"][];
             /** Storage */
             storage: string;
             /** Lease Interval Seconds */
@@ -742,6 +809,36 @@ export interface components {
              */
             next_after: number | null;
         };
+        /**
+         * Execution
+         * @description How the passes are computed. None of it changes what is trained, but for rounding.
+         */
+        Execution: {
+            /**
+             * Compile
+             * @description Compile the training pass (torch.compile); the first step takes a minute longer.
+             * @default false
+             */
+            compile: boolean;
+            /**
+             * Channels Last
+             * @description Images and convolutions in the memory order N, H, W, C, which tensor cores prefer.
+             * @default false
+             */
+            channels_last: boolean;
+            /**
+             * Activation Checkpointing
+             * @description Compute activations again in the backward pass instead of keeping them: a third slower, much less memory.
+             * @default false
+             */
+            activation_checkpointing: boolean;
+            /**
+             * Tf32
+             * @description Matrix products and convolutions of fp32 in TF32 where the GPU has it: about three decimal digits.
+             * @default false
+             */
+            tf32: boolean;
+        };
         /** Health */
         Health: {
             /**
@@ -753,30 +850,78 @@ export interface components {
             version: string;
         };
         /**
-         * ImageFolderData
-         * @description A folder of images with one folder per class (torchvision's ImageFolder), under one of the data roots.
+         * HuggingFaceData
+         * @description Images in rows, read by Hugging Face's `datasets`: Parquet files under a data root, or a data set of the hub.
          */
-        ImageFolderData: {
+        HuggingFaceData: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
-            source: "image_folder";
+            source: "huggingface";
+            /**
+             * Path
+             * @description Folder of Parquet files in the hub's layout: train.parquet, or train-00000-of-00002.parquet and so on, or
+             *     train/*.parquet. Absolute, or relative to a data root (BASIN_DATA_ROOTS). Give this or `name`.
+             * @example cifar10
+             */
+            path?: string | null;
+            /**
+             * Name
+             * @description Data set of the Hugging Face hub, owner/name. Its code, if it has any, is never run. Give this or `path`.
+             * @example uoft-cs/cifar10
+             */
+            name?: string | null;
+            /**
+             * Configuration
+             * @description Which of the hub data set's configurations. Off (null): its default.
+             */
+            configuration?: string | null;
+            /**
+             * Revision
+             * @description Commit, tag or branch of the hub data set; only a commit is sure to stay the same. Off (null): the newest.
+             */
+            revision?: string | null;
+            /**
+             * Download
+             * @description Let the run fetch the hub data set. Off: no traffic, it must be in the node's Hugging Face cache already.
+             * @default false
+             */
+            download: boolean;
             /**
              * Train
-             * @description Folder of training images: one folder per class. Absolute, or relative to a data root (BASIN_DATA_ROOTS).
-             * @example pets/train
+             * @description Name of the split that trains.
+             * @default train
              */
             train: string;
             /**
              * Validation
-             * @description Folder of validation images with the same classes. Off (null): a share of `train` is held out.
-             * @example pets/validation
+             * @description Name of the validation split. Off (null): a share of `train` is held out.
+             * @example validation
              */
             validation?: string | null;
             /**
+             * Test
+             * @description Name of the test split, measured once, after the last step. Off (null).
+             * @example test
+             */
+            test?: string | null;
+            /**
+             * Image Column
+             * @description Column of encoded images: bytes, or the hub's pair of `bytes` and `path`.
+             * @default image
+             */
+            image_column: string;
+            /**
+             * Label Column
+             * @description Column of labels: whole numbers from 0, or class names.
+             * @default label
+             */
+            label_column: string;
+            /**
              * Validation Fraction
-             * @description Share of `train` held out, split by class with `split_seed`. Off (null): 0.1 without `validation`, else none.
+             * @description Share of the training images held out, split by class with `split_seed`. Off (null): 0.1 where the source gives
+             *     no validation images of its own, else none.
              */
             validation_fraction?: number | null;
             /**
@@ -792,7 +937,8 @@ export interface components {
              *         1
              *       ],
              *       "horizontal_flip": 0.5,
-             *       "color_jitter": 0
+             *       "color_jitter": 0,
+             *       "random_erasing": 0
              *     }
              */
             augmentation: components["schemas"]["Augmentation"];
@@ -832,6 +978,127 @@ export interface components {
             loader_workers: number;
         };
         /**
+         * ImageFolderData
+         * @description A folder of images with one folder per class (torchvision's ImageFolder), under one of the data roots.
+         */
+        ImageFolderData: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            source: "image_folder";
+            /**
+             * Train
+             * @description Folder of training images: one folder per class. Absolute, or relative to a data root (BASIN_DATA_ROOTS).
+             * @example pets/train
+             */
+            train: string;
+            /**
+             * Validation
+             * @description Folder of validation images with the same classes. Off (null): a share of `train` is held out.
+             * @example pets/validation
+             */
+            validation?: string | null;
+            /**
+             * Test
+             * @description Folder of test images with the same classes, measured once, after the last step. Off (null).
+             * @example pets/test
+             */
+            test?: string | null;
+            /**
+             * Validation Fraction
+             * @description Share of the training images held out, split by class with `split_seed`. Off (null): 0.1 where the source gives
+             *     no validation images of its own, else none.
+             */
+            validation_fraction?: number | null;
+            /**
+             * Split Seed
+             * @description Seed of the split, apart from `seed`, so that runs with other seeds see the same split.
+             * @default 0
+             */
+            split_seed: number;
+            /**
+             * @default {
+             *       "crop_scale": [
+             *         0.08,
+             *         1
+             *       ],
+             *       "horizontal_flip": 0.5,
+             *       "color_jitter": 0,
+             *       "random_erasing": 0
+             *     }
+             */
+            augmentation: components["schemas"]["Augmentation"];
+            /**
+             * Mean
+             * @description Subtracted from the colours, which go from 0 to 1. Default: ImageNet's.
+             * @default [
+             *       0.485,
+             *       0.456,
+             *       0.406
+             *     ]
+             */
+            mean: [
+                number,
+                number,
+                number
+            ];
+            /**
+             * Std
+             * @description Divides them then. Default: ImageNet's.
+             * @default [
+             *       0.229,
+             *       0.224,
+             *       0.225
+             *     ]
+             */
+            std: [
+                number,
+                number,
+                number
+            ];
+            /**
+             * Loader Workers
+             * @description Processes that read and decode images, beside each worker. 0: the worker does it itself.
+             * @default 2
+             */
+            loader_workers: number;
+        };
+        /**
+         * InitFrom
+         * @description Where a run's first weights come from: one of the four. The head is drawn anew where its number of classes
+         *     differs; all else must fit.
+         */
+        InitFrom: {
+            /**
+             * Checkpoint
+             * @description A checkpoint of Basin, or a folder that holds `checkpoints/`, whose newest is taken. Absolute, or relative to a
+             *     data root or the storage. Off (null).
+             * @example runs/5f2a9c01d3e4/checkpoints/step-00000100
+             */
+            checkpoint?: string | null;
+            /**
+             * Run
+             * @description A run of the service that you may see, by its id: its newest checkpoint when this run starts. Off (null).
+             * @example 5f2a9c01d3e4
+             */
+            run?: string | null;
+            /**
+             * Folder
+             * @description A folder of model.safetensors and config.json in timm's hub layout, as `basin run export` writes it. Absolute, or
+             *     relative to a data root or the storage. Off (null).
+             * @example models/pets
+             */
+            folder?: string | null;
+            /**
+             * Timm Pretrained
+             * @description The weights that timm offers for the model, fetched by the machine that trains; image size and channels are
+             *     adapted as timm does.
+             * @default false
+             */
+            timm_pretrained: boolean;
+        };
+        /**
          * LAMB
          * @description LAMB: AdamW's update, scaled per tensor by ||w^l||/||update^l|| for very large batches (timm's Lamb).
          */
@@ -846,6 +1113,12 @@ export interface components {
              * @description Peak learning rate, > 0. A relative one: the update of a tensor has about lr times the tensor's norm.
              */
             lr: number;
+            /**
+             * Layer Decay
+             * @description Learning rate of a layer as a fraction of that of the layer behind it, by timm's grouping of the model's layers:
+             *     for fine-tuning, 0.65 to 0.8. Off (null): one learning rate.
+             */
+            layer_decay?: number | null;
             /**
              * Betas
              * @default [
@@ -873,6 +1146,51 @@ export interface components {
              * @description LAMB's own clipping of the direction it is given, an L2 norm over all parameters. Off (null): no clipping.
              */
             max_grad_norm?: number | null;
+        };
+        /**
+         * LARS
+         * @description LARS: SGD whose update is scaled per tensor by ||w^l||/||g^l|| for very large batches (timm's Lars).
+         */
+        LARS: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            name: "lars";
+            /**
+             * Lr
+             * @description Peak learning rate, > 0; of the order of 1 to 10, since `trust_coefficient` multiplies it.
+             */
+            lr: number;
+            /**
+             * Layer Decay
+             * @description Learning rate of a layer as a fraction of that of the layer behind it, by timm's grouping of the model's layers:
+             *     for fine-tuning, 0.65 to 0.8. Off (null): one learning rate.
+             */
+            layer_decay?: number | null;
+            /**
+             * Momentum
+             * @description 0 is off.
+             * @default 0.9
+             */
+            momentum: number;
+            /**
+             * Nesterov
+             * @default false
+             */
+            nesterov: boolean;
+            /**
+             * Weight Decay
+             * @description Decay added to the direction before its norm is taken, >= 0. 0 is off.
+             * @default 0
+             */
+            weight_decay: number;
+            /**
+             * Trust Coefficient
+             * @description Factor on ||w^l||/||g^l||, > 0.
+             * @default 0.001
+             */
+            trust_coefficient: number;
         };
         /**
          * LatestValue
@@ -905,6 +1223,38 @@ export interface components {
              */
             rho: number;
             /**
+             * K
+             * @description Ascend every k steps, >= 1.
+             * @default 1
+             */
+            k: number;
+            /**
+             * Rho Schedule
+             * @description learning_rate: the radius of a step is `rho` times the learning rate over its peak.
+             * @default constant
+             * @enum {string}
+             */
+            rho_schedule: "constant" | "learning_rate";
+            /**
+             * Start Step
+             * @description The method begins with this step, counted from 0; the base optimizer trains alone before it. 0 is off.
+             * @default 0
+             */
+            start_step: number;
+            /**
+             * Stop Step
+             * @description The base optimizer trains alone from this step on. Off (null): to the end.
+             */
+            stop_step?: number | null;
+            /**
+             * Perturbation
+             * @description Whose gradient the ascent follows: the global batch's, each worker's own, or each micro-batch's own (smaller
+             *     batches for the ascent, m-sharpness). The second gradients are averaged over the global batch in all three.
+             * @default global
+             * @enum {string}
+             */
+            perturbation: "global" | "per_rank" | "per_microbatch";
+            /**
              * Layerwise
              * @description How the ascent is shared out over the tensors (docs/methods.md). trust: eps^l = rho * ||w^l|| *
              *     g^l/||g^l||; literal: rho * (||w^l||/||g^l||) * g^l/||g||; unit: rho * g^l/||g^l||; asam_dual: rho * T_l^2 * g^l /
@@ -921,12 +1271,6 @@ export interface components {
              * @enum {string}
              */
             one_dimensional: "unscaled" | "excluded";
-            /**
-             * K
-             * @description Ascend every k steps, >= 1.
-             * @default 1
-             */
-            k: number;
         };
         /**
          * LeaseReport
@@ -950,6 +1294,45 @@ export interface components {
              * @default
              */
             doing: string;
+        };
+        /**
+         * Lion
+         * @description Lion: the sign of an interpolated momentum (timm's Lion). Learning rates a third to a tenth of AdamW's.
+         */
+        Lion: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            name: "lion";
+            /**
+             * Lr
+             * @description Peak learning rate, > 0.
+             */
+            lr: number;
+            /**
+             * Layer Decay
+             * @description Learning rate of a layer as a fraction of that of the layer behind it, by timm's grouping of the model's layers:
+             *     for fine-tuning, 0.65 to 0.8. Off (null): one learning rate.
+             */
+            layer_decay?: number | null;
+            /**
+             * Betas
+             * @default [
+             *       0.9,
+             *       0.99
+             *     ]
+             */
+            betas: [
+                number,
+                number
+            ];
+            /**
+             * Weight Decay
+             * @description Decoupled decay, >= 0; three to ten times AdamW's goes with the smaller learning rate. 0 is off.
+             * @default 0
+             */
+            weight_decay: number;
         };
         /**
          * LogTail
@@ -1008,6 +1391,38 @@ export interface components {
              */
             rho: number;
             /**
+             * K
+             * @description Refresh the stored direction every k steps, >= 1.
+             * @default 5
+             */
+            k: number;
+            /**
+             * Rho Schedule
+             * @description learning_rate: the radius of a step is `rho` times the learning rate over its peak.
+             * @default constant
+             * @enum {string}
+             */
+            rho_schedule: "constant" | "learning_rate";
+            /**
+             * Start Step
+             * @description The method begins with this step, counted from 0; the base optimizer trains alone before it. 0 is off.
+             * @default 0
+             */
+            start_step: number;
+            /**
+             * Stop Step
+             * @description The base optimizer trains alone from this step on. Off (null): to the end.
+             */
+            stop_step?: number | null;
+            /**
+             * Perturbation
+             * @description Whose gradient the ascent follows: the global batch's, each worker's own, or each micro-batch's own (smaller
+             *     batches for the ascent, m-sharpness). The second gradients are averaged over the global batch in all three.
+             * @default global
+             * @enum {string}
+             */
+            perturbation: "global" | "per_rank" | "per_microbatch";
+            /**
              * Layerwise
              * @description How the ascent is shared out over the tensors (docs/methods.md). trust: eps^l = rho * ||w^l|| *
              *     g^l/||g^l||; literal: rho * (||w^l||/||g^l||) * g^l/||g||; unit: rho * g^l/||g^l||; asam_dual: rho * T_l^2 * g^l /
@@ -1025,17 +1440,18 @@ export interface components {
              */
             one_dimensional: "unscaled" | "excluded";
             /**
-             * K
-             * @description Refresh the stored direction every k steps, >= 1.
-             * @default 5
-             */
-            k: number;
-            /**
              * Alpha
              * @description Strength of the reuse, as LookSAM's: a number >= 0, "auto" or "fresh_ratio".
              * @default auto
              */
             alpha: number | ("auto" | "fresh_ratio");
+            /**
+             * Scope
+             * @description Norms and inner products of the split and the reuse, as LookSAM's; the ascent follows `layerwise` in both.
+             * @default global
+             * @enum {string}
+             */
+            scope: "global" | "per_tensor";
         };
         /**
          * LookSAM
@@ -1060,6 +1476,32 @@ export interface components {
              */
             k: number;
             /**
+             * Rho Schedule
+             * @description learning_rate: the radius of a step is `rho` times the learning rate over its peak.
+             * @default constant
+             * @enum {string}
+             */
+            rho_schedule: "constant" | "learning_rate";
+            /**
+             * Start Step
+             * @description The method begins with this step, counted from 0; the base optimizer trains alone before it. 0 is off.
+             * @default 0
+             */
+            start_step: number;
+            /**
+             * Stop Step
+             * @description The base optimizer trains alone from this step on. Off (null): to the end.
+             */
+            stop_step?: number | null;
+            /**
+             * Perturbation
+             * @description Whose gradient the ascent follows: the global batch's, each worker's own, or each micro-batch's own (smaller
+             *     batches for the ascent, m-sharpness). The second gradients are averaged over the global batch in all three.
+             * @default global
+             * @enum {string}
+             */
+            perturbation: "global" | "per_rank" | "per_microbatch";
+            /**
              * Alpha
              * @description Strength of the reuse: the correction's norm is alpha * ||g||. A number >= 0; "auto": the shrunk estimate
              *     min(1, ||g_v||/||g||) * c, where c follows the cosine between successive directions; "fresh_ratio": ||g_v||/||g||
@@ -1067,6 +1509,14 @@ export interface components {
              * @default auto
              */
             alpha: number | ("auto" | "fresh_ratio");
+            /**
+             * Scope
+             * @description Norms and inner products of the split and the reuse: over all parameters as one vector, or tensor by tensor. The
+             *     ascent is one over all in both.
+             * @default global
+             * @enum {string}
+             */
+            scope: "global" | "per_tensor";
         };
         /**
          * Me
@@ -1173,6 +1623,58 @@ export interface components {
              *     the size that timm's configuration of the model names.
              */
             image_size?: number | null;
+            /** @description Trained weights to start with, for fine-tuning. Off (null): random ones, by `seed`. */
+            init_from?: components["schemas"]["InitFrom"] | null;
+        };
+        /**
+         * Muon
+         * @description Muon: the momentum of a matrix, orthogonalised; AdamW for tensors of at most one axis (timm's Muon).
+         */
+        Muon: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            name: "muon";
+            /**
+             * Lr
+             * @description Peak learning rate, > 0.
+             */
+            lr: number;
+            /**
+             * Layer Decay
+             * @description Learning rate of a layer as a fraction of that of the layer behind it, by timm's grouping of the model's layers:
+             *     for fine-tuning, 0.65 to 0.8. Off (null): one learning rate.
+             */
+            layer_decay?: number | null;
+            /**
+             * Momentum
+             * @default 0.95
+             */
+            momentum: number;
+            /**
+             * Nesterov
+             * @default true
+             */
+            nesterov: boolean;
+            /**
+             * Betas
+             * @description Of the AdamW that trains the tensors of at most one axis.
+             * @default [
+             *       0.9,
+             *       0.95
+             *     ]
+             */
+            betas: [
+                number,
+                number
+            ];
+            /**
+             * Weight Decay
+             * @description Decoupled decay, >= 0. 0 is off.
+             * @default 0
+             */
+            weight_decay: number;
         };
         /**
          * NoMethod
@@ -1281,6 +1783,42 @@ export interface components {
             ready: boolean;
             /** Checks */
             checks: components["schemas"]["Check"][];
+        };
+        /**
+         * Regularization
+         * @description What makes the training loss harder than that of the images alone (timm's mixup and cutmix).
+         */
+        Regularization: {
+            /**
+             * Label Smoothing
+             * @description Share of the target that goes to all classes alike. 0 is off.
+             * @default 0
+             */
+            label_smoothing: number;
+            /**
+             * Mixup Alpha
+             * @description Images of a pass are blended with each other, by a share drawn from Beta(alpha, alpha) once a pass. 0 is off.
+             * @default 0
+             */
+            mixup_alpha: number;
+            /**
+             * Cutmix Alpha
+             * @description A rectangle is taken from another image, of a share drawn from Beta(alpha, alpha) once a pass. 0 is off.
+             * @default 0
+             */
+            cutmix_alpha: number;
+            /**
+             * Mix Probability
+             * @description How many of the passes are mixed, where mixup or cutmix is on.
+             * @default 1
+             */
+            mix_probability: number;
+            /**
+             * Cutmix Share
+             * @description Of the mixed passes, how many take cutmix where both are on.
+             * @default 0.5
+             */
+            cutmix_share: number;
         };
         /**
          * ReportBatch
@@ -1662,6 +2200,32 @@ export interface components {
              * @default 1
              */
             k: number;
+            /**
+             * Rho Schedule
+             * @description learning_rate: the radius of a step is `rho` times the learning rate over its peak.
+             * @default constant
+             * @enum {string}
+             */
+            rho_schedule: "constant" | "learning_rate";
+            /**
+             * Start Step
+             * @description The method begins with this step, counted from 0; the base optimizer trains alone before it. 0 is off.
+             * @default 0
+             */
+            start_step: number;
+            /**
+             * Stop Step
+             * @description The base optimizer trains alone from this step on. Off (null): to the end.
+             */
+            stop_step?: number | null;
+            /**
+             * Perturbation
+             * @description Whose gradient the ascent follows: the global batch's, each worker's own, or each micro-batch's own (smaller
+             *     batches for the ascent, m-sharpness). The second gradients are averaged over the global batch in all three.
+             * @default global
+             * @enum {string}
+             */
+            perturbation: "global" | "per_rank" | "per_microbatch";
         };
         /**
          * SGD
@@ -1678,6 +2242,12 @@ export interface components {
              * @description Peak learning rate, > 0.
              */
             lr: number;
+            /**
+             * Layer Decay
+             * @description Learning rate of a layer as a fraction of that of the layer behind it, by timm's grouping of the model's layers:
+             *     for fine-tuning, 0.65 to 0.8. Off (null): one learning rate.
+             */
+            layer_decay?: number | null;
             /**
              * Momentum
              * @description 0 is off.
@@ -1910,6 +2480,101 @@ export interface components {
             };
         };
         /**
+         * TorchvisionData
+         * @description A data set of torchvision by its name, in torchvision's own layout under one of the data roots.
+         */
+        TorchvisionData: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            source: "torchvision";
+            /**
+             * Name
+             * @description Which data set. Its training split trains; grey images become coloured ones of equal channels.
+             * @example cifar10
+             * @enum {string}
+             */
+            name: "cifar10" | "cifar100" | "country211" | "dtd" | "fashion_mnist" | "fgvc_aircraft" | "flowers102" | "food101" | "gtsrb" | "kmnist" | "mnist" | "oxford_iiit_pet" | "stl10" | "svhn" | "usps";
+            /**
+             * Path
+             * @description Folder that torchvision calls `root`, e.g. the one in which `cifar-10-batches-py` lies. Absolute, or relative to
+             *     a data root (BASIN_DATA_ROOTS).
+             * @example torchvision
+             */
+            path: string;
+            /**
+             * Download
+             * @description Let the run fetch what is missing into `path`, from where torchvision has it. Off: no traffic, the run fails.
+             * @default false
+             */
+            download: boolean;
+            /**
+             * Test
+             * @description Measure the data set's test split once, after the last step.
+             * @default false
+             */
+            test: boolean;
+            /**
+             * Validation Fraction
+             * @description Share of the training images held out, split by class with `split_seed`. Off (null): 0.1 where the source gives
+             *     no validation images of its own, else none.
+             */
+            validation_fraction?: number | null;
+            /**
+             * Split Seed
+             * @description Seed of the split, apart from `seed`, so that runs with other seeds see the same split.
+             * @default 0
+             */
+            split_seed: number;
+            /**
+             * @default {
+             *       "crop_scale": [
+             *         0.08,
+             *         1
+             *       ],
+             *       "horizontal_flip": 0.5,
+             *       "color_jitter": 0,
+             *       "random_erasing": 0
+             *     }
+             */
+            augmentation: components["schemas"]["Augmentation"];
+            /**
+             * Mean
+             * @description Subtracted from the colours, which go from 0 to 1. Default: ImageNet's.
+             * @default [
+             *       0.485,
+             *       0.456,
+             *       0.406
+             *     ]
+             */
+            mean: [
+                number,
+                number,
+                number
+            ];
+            /**
+             * Std
+             * @description Divides them then. Default: ImageNet's.
+             * @default [
+             *       0.229,
+             *       0.224,
+             *       0.225
+             *     ]
+             */
+            std: [
+                number,
+                number,
+                number
+            ];
+            /**
+             * Loader Workers
+             * @description Processes that read and decode images, beside each worker. 0: the worker does it itself.
+             * @default 2
+             */
+            loader_workers: number;
+        };
+        /**
          * TrainingSpec
          * @description A training run, completely: the same spec on the same software gives the same numbers.
          */
@@ -1929,9 +2594,9 @@ export interface components {
              *       "split_seed": 0
              *     }
              */
-            data: components["schemas"]["DigitsData"] | components["schemas"]["ImageFolderData"];
+            data: components["schemas"]["DigitsData"] | components["schemas"]["ImageFolderData"] | components["schemas"]["TorchvisionData"] | components["schemas"]["HuggingFaceData"] | components["schemas"]["WebDatasetData"];
             /** Optimizer */
-            optimizer: components["schemas"]["SGD"] | components["schemas"]["AdamW"] | components["schemas"]["LAMB"];
+            optimizer: components["schemas"]["SGD"] | components["schemas"]["AdamW"] | components["schemas"]["LAMB"] | components["schemas"]["LARS"] | components["schemas"]["Lion"] | components["schemas"]["Muon"];
             /**
              * Method
              * @default {
@@ -1960,11 +2625,47 @@ export interface components {
             micro_batch_size?: number | null;
             /**
              * Precision
-             * @description Arithmetic of the passes; bf16 is autocast over fp32 weights.
+             * @description Arithmetic of the passes; bf16 and fp16 are autocast over fp32 weights, fp16 with a loss scale that adapts.
              * @default fp32
              * @enum {string}
              */
-            precision: "fp32" | "bf16" | "fp64";
+            precision: "fp32" | "bf16" | "fp16" | "fp64";
+            /**
+             * Ascent Precision
+             * @description Arithmetic of both passes where the method takes a second gradient: in bf16 most of a small ascent is rounded
+             *     away. Off (null): `precision`.
+             */
+            ascent_precision?: "fp32" | null;
+            /**
+             * Clip Norm
+             * @description Shortens the final descent direction to this L2 norm, over all parameters, where it is longer. Off (null).
+             */
+            clip_norm?: number | null;
+            /**
+             * Ema Decay
+             * @description Keep a moving average of the weights, which forgets this slowly (it rises to it from 0), and validate it beside
+             *     them. Off (null).
+             */
+            ema_decay?: number | null;
+            /**
+             * @default {
+             *       "label_smoothing": 0,
+             *       "mixup_alpha": 0,
+             *       "cutmix_alpha": 0,
+             *       "mix_probability": 1,
+             *       "cutmix_share": 0.5
+             *     }
+             */
+            regularization: components["schemas"]["Regularization"];
+            /**
+             * @default {
+             *       "compile": false,
+             *       "channels_last": false,
+             *       "activation_checkpointing": false,
+             *       "tf32": false
+             *     }
+             */
+            execution: components["schemas"]["Execution"];
             /**
              * Epochs
              * @description Length in passes over the training set. Give this or `steps`.
@@ -1993,7 +2694,7 @@ export interface components {
              *       "keep": 2
              *     }
              */
-            checkpoint: components["schemas"]["Checkpoint"];
+            checkpoint: components["schemas"]["Checkpoint-Input"];
             /**
              * @default {
              *       "every_steps": 10
@@ -2007,6 +2708,100 @@ export interface components {
              *     }
              */
             resources: components["schemas"]["Resources"];
+        };
+        /**
+         * WebDatasetData
+         * @description webdataset's tar files: each sample is an image (jpg, jpeg, png, webp) and a .cls or .json of the same name.
+         */
+        WebDatasetData: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            source: "webdataset";
+            /**
+             * Train
+             * @description Tar files of training images: a path with braces ({000..003}, {a,b}) or wildcards (*, ?, [0-9]). Absolute, or
+             *     relative to a data root (BASIN_DATA_ROOTS).
+             * @example pets/train-{000..003}.tar
+             */
+            train: string;
+            /**
+             * Validation
+             * @description Tar files of validation images. Off (null): a share of `train` is held out.
+             * @example pets/validation-{000..001}.tar
+             */
+            validation?: string | null;
+            /**
+             * Test
+             * @description Tar files of test images, measured once, after the last step. Off (null).
+             * @example pets/test-{000..001}.tar
+             */
+            test?: string | null;
+            /**
+             * Label Key
+             * @description Field of a sample's .json that holds its label, where it has no .cls: a whole number from 0, or a class name.
+             * @default label
+             */
+            label_key: string;
+            /**
+             * Validation Fraction
+             * @description Share of the training images held out, split by class with `split_seed`. Off (null): 0.1 where the source gives
+             *     no validation images of its own, else none.
+             */
+            validation_fraction?: number | null;
+            /**
+             * Split Seed
+             * @description Seed of the split, apart from `seed`, so that runs with other seeds see the same split.
+             * @default 0
+             */
+            split_seed: number;
+            /**
+             * @default {
+             *       "crop_scale": [
+             *         0.08,
+             *         1
+             *       ],
+             *       "horizontal_flip": 0.5,
+             *       "color_jitter": 0,
+             *       "random_erasing": 0
+             *     }
+             */
+            augmentation: components["schemas"]["Augmentation"];
+            /**
+             * Mean
+             * @description Subtracted from the colours, which go from 0 to 1. Default: ImageNet's.
+             * @default [
+             *       0.485,
+             *       0.456,
+             *       0.406
+             *     ]
+             */
+            mean: [
+                number,
+                number,
+                number
+            ];
+            /**
+             * Std
+             * @description Divides them then. Default: ImageNet's.
+             * @default [
+             *       0.229,
+             *       0.224,
+             *       0.225
+             *     ]
+             */
+            std: [
+                number,
+                number,
+                number
+            ];
+            /**
+             * Loader Workers
+             * @description Processes that read and decode images, beside each worker. 0: the worker does it itself.
+             * @default 2
+             */
+            loader_workers: number;
         };
         /**
          * Writer
@@ -2288,6 +3083,46 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_checkpoints: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckpointList"];
                 };
             };
             /** @description The request has mistakes; `errors` names each field. */

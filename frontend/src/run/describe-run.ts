@@ -14,7 +14,14 @@ const METHODS: Record<string, string> = {
   layersam: "LayerSAM",
   look_layersam: "Look-LayerSAM",
 };
-const OPTIMIZERS: Record<string, string> = { sgd: "SGD", adamw: "AdamW", lamb: "LAMB", lars: "LARS", lion: "Lion", muon: "Muon" };
+const OPTIMIZERS: Record<string, string> = {
+  sgd: "SGD",
+  adamw: "AdamW",
+  lamb: "LAMB",
+  lars: "LARS",
+  lion: "Lion",
+  muon: "Muon",
+};
 /** Methods that reuse a stored direction between refreshes, for which k is always worth saying. */
 const REUSING: readonly string[] = ["looksam", "look_layersam"];
 

@@ -11,7 +11,7 @@ const ALL_FIELDS: Field[][] = kindsOf("data").names.flatMap((data) =>
 const PATHS = new Set(ALL_FIELDS.flat().map(({ path }) => path));
 
 test("every field of the schema is in exactly one section of the form", () => {
-  expect(ALL_FIELDS).toHaveLength(2 * 3 * 5);
+  expect(ALL_FIELDS).toHaveLength(5 * 6 * 5);
   for (const path of PATHS) {
     const holders = FORM_SECTIONS.filter(({ holds }) => holds.some((part) => isWithin(path, part)));
     expect([path, holders.length]).toEqual([path, 1]);
@@ -34,12 +34,13 @@ describe("the fields of each method are the contract's", () => {
       .filter((path) => path.startsWith("method."))
       .map((path) => path.slice("method.".length));
 
+  const ascending = ["rho", "k", "rho_schedule", "start_step", "stop_step", "perturbation"];
   test.each([
     ["none", []],
-    ["sam", ["rho", "k"]],
-    ["looksam", ["rho", "k", "alpha"]],
-    ["layersam", ["rho", "layerwise", "one_dimensional", "k"]],
-    ["look_layersam", ["rho", "layerwise", "one_dimensional", "k", "alpha"]],
+    ["sam", ascending],
+    ["looksam", [...ascending, "alpha", "scope"]],
+    ["layersam", [...ascending, "layerwise", "one_dimensional"]],
+    ["look_layersam", [...ascending, "layerwise", "one_dimensional", "alpha", "scope"]],
   ])("%s: %j", (method, fields) => {
     expect(fieldsOfMethod(method).sort()).toEqual([...fields].sort());
   });
@@ -68,6 +69,8 @@ test("descriptions and kinds come from the schema", () => {
   expect(find("method.alpha")?.input).toEqual({ kind: "number-or-choice", options: ["auto", "fresh_ratio"] });
   expect(find("data.augmentation.crop_scale")?.input).toEqual({ kind: "numbers", length: 2 });
   expect(find("model.arguments")?.input).toEqual({ kind: "mapping" });
+  expect(find("model.init_from")?.input).toEqual({ kind: "mapping" });
+  expect(find("ascent_precision")?.input).toEqual({ kind: "choice", options: ["fp32"] });
   expect(find("steps")?.input).toEqual({ kind: "number", integer: true });
   expect(find("data.train")).toMatchObject({ required: true, input: { kind: "text" }, example: "pets/train" });
   expect(kindDescription("method", "looksam")).toContain("LookSAM");

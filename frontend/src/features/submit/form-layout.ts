@@ -21,6 +21,7 @@ export const FORM_SECTIONS: readonly FormSection[] = [
 
 /** What most people leave as it is: folded away until asked for, or until it has a problem. */
 const ADVANCED: readonly string[] = [
+  "model.init_from",
   "model.image_size",
   "data.split_seed",
   "data.augmentation",
@@ -54,6 +55,7 @@ const ADVANCED: readonly string[] = [
 /** Names where the field's own, with spaces, would not do. */
 export const LABELS: Readonly<Record<string, string>> = {
   "model.name": "Model",
+  "model.init_from": "Start with trained weights",
   "data.train": "Training folder",
   "data.validation": "Validation folder",
   "data.validation_fraction": "Held out to validate",

@@ -105,8 +105,8 @@ function objectLeaves(path: string, schema: JsonSchema, without?: string): Field
 }
 
 function inputOf(schema: JsonSchema): FieldInput {
-  const options = (schema.anyOf ?? [schema]).filter(({ type }) => type !== "null");
-  const words = options.find((option) => option.enum)?.enum;
+  const options = (schema.anyOf ?? [schema]).filter(({ type }) => type !== "null").map(resolve);
+  const words = options.map(wordsOf).find((found) => found.length > 0);
   const number = options.find(({ type }) => type === "number" || type === "integer");
   if (words && number) return { kind: "number-or-choice", options: words };
   if (words) return { kind: "choice", options: words };
@@ -115,6 +115,11 @@ function inputOf(schema: JsonSchema): FieldInput {
   if (only?.type === "boolean") return { kind: "flag" };
   if (only?.type === "array") return { kind: "numbers", length: only.prefixItems?.length ?? 1 };
   return { kind: only?.type === "object" ? "mapping" : "text" };
+}
+
+/** What may be chosen; a single word comes as a constant. */
+function wordsOf(schema: JsonSchema): string[] {
+  return schema.enum ?? (typeof schema.const === "string" ? [schema.const] : []);
 }
 
 function sectionSchema(section: UnionSection): JsonSchema {
