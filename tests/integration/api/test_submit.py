@@ -10,6 +10,7 @@ import redis
 from sqlalchemy import text
 
 from tests.integration.api.stack import SPEC, Api, person
+from trainer.contract.methods import LookSAM
 
 
 def test_a_submission_is_queued_with_its_defaults_filled_in_and_kept_as_sent(api: Api) -> None:
@@ -20,7 +21,7 @@ def test_a_submission_is_queued_with_its_defaults_filled_in_and_kept_as_sent(api
     assert (run["status"], run["user"], run["name"], run["project"]) == ("queued", "max", "first", "digits")
     assert (run["position"], run["visibility"], run["attempts"]) == (1, "team", [])
     assert run["request"] == {"spec": SPEC, "name": "first", "project": "digits"}
-    assert run["spec"]["method"] == {"name": "looksam", "rho": 0.05, "k": 5, "alpha": "auto"}
+    assert run["spec"]["method"] == LookSAM(name="looksam").model_dump(mode="json")
     [event] = api.get(f"/runs/{run['id']}/events").json()["items"]
     assert (event["kind"], event["actor"]) == ("submitted", "user:max")
 
