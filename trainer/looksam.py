@@ -54,6 +54,9 @@ NEGLIGIBLE_SHARE = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 PERSISTENCE_DECAY = 0.8
 
+PIECE = 2**18
+"""Elements that an inner product takes at a time."""
+
 MAX_SAMPLE = 2**20
 """Elements of the direction that the cosine with the one before is taken over, at most: all of a smaller model."""
 
@@ -76,7 +79,13 @@ def total(each: Tensor) -> Tensor:
 
 def inners(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """Inner product of each pair, shape (tensors,), in float64."""
-    return torch.stack([(x.double() * y.double()).sum() for x, y in zip(a, b, strict=True)])
+    return torch.stack([_inner(x.reshape(-1), y.reshape(-1)) for x, y in zip(a, b, strict=True)])
+
+
+def _inner(x: Tensor, y: Tensor) -> Tensor:
+    """Piece by piece, so that float64 copies of a large tensor need little memory, and stay in the cache."""
+    pieces = zip(torch.split(x, PIECE), torch.split(y, PIECE), strict=True)
+    return torch.stack([(a.double() * b.double()).sum() for a, b in pieces]).sum()
 
 
 def scoped_norm(each: Tensor, scope: Scope) -> Tensor:
