@@ -30,7 +30,7 @@ SHORTENED = {
     "BASIN_LAUNCH_TIMEOUT_SECONDS": "90",
 }
 UP_SECONDS = 240.0
-DOWN_SECONDS = 60.0
+DOWN_SECONDS = 120.0
 SLOTS = 2
 
 
@@ -135,7 +135,7 @@ class RunningStack:
     def _remember_output(self) -> None:
         self._output_before = len(self.output.read_text(encoding="utf-8", errors="replace"))
 
-    def wait_until_gone(self, within: float = 30.0) -> None:
+    def wait_until_gone(self, within: float = 120.0) -> None:
         until(lambda: not self.left(), "no process of the stack is left", within, lambda: str(self.left()))
 
     def left(self) -> list[psutil.Process]:
@@ -167,7 +167,7 @@ class RunningStack:
     def start(self, part: str) -> None:
         self.basin("stack", "start", part)
 
-    def wait_until_back(self, part: str, old_pid: int, within: float = 60.0) -> int:
+    def wait_until_back(self, part: str, old_pid: int, within: float = 180.0) -> int:
         """Until the part is ready with another pid, which is returned."""
 
         def back() -> bool:

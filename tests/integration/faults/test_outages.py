@@ -23,7 +23,7 @@ def hold_the_api_down(stack: Any, watch: Watch) -> None:
     time.sleep(LEASES * stack.lease_timeout_seconds)
     assert processes_of(str(stack.home), "ray::RankActor"), "the run ended while the API was away: give it more steps"
     stack.start("api")
-    after = watch.until_step(run_id, before["step"] + 100, within=60)
+    after = watch.until_step(run_id, before["step"] + 100, within=240)
     assert len(after["attempts"]) == 1
     last = after["step"]
     watch.until_step(run_id, last + 1)

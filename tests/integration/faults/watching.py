@@ -53,10 +53,10 @@ class Watch:
             assert time.monotonic() < end, f"not seen within {within} s: {shown}"
             time.sleep(0.1)
 
-    def until_step(self, run_id: str, step: int, *, within: float = 90) -> dict[str, Any]:
+    def until_step(self, run_id: str, step: int, *, within: float = 240) -> dict[str, Any]:
         return self.until(run_id, lambda run: run["step"] >= step, within=within)
 
-    def until_ended(self, run_id: str, *, within: float = 180) -> dict[str, Any]:
+    def until_ended(self, run_id: str, *, within: float = 480) -> dict[str, Any]:
         return self.until(run_id, lambda run: run["status"] in TERMINAL, within=within)
 
     def points(self, run_id: str) -> Points:
@@ -68,7 +68,7 @@ class Watch:
             if series["name"] in DETERMINISTIC
         }
 
-    def _patiently(self, path: str, seconds: float = 90) -> dict[str, Any]:
+    def _patiently(self, path: str, seconds: float = 240) -> dict[str, Any]:
         end = time.monotonic() + seconds
         while True:
             try:
