@@ -347,7 +347,7 @@ def loader_processes(patience_seconds: float = 10.0) -> list[psutil.Process]:
         found = [
             process
             for child in psutil.Process().children()
-            if "forkserver" in " ".join(child.cmdline())  # not the services of other tests in this session
+            if "forkserver" in " ".join(child.cmdline())  # not the services that other tests started
             for process in child.children()
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
         ]
