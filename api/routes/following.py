@@ -7,10 +7,12 @@ table gives what lies before, and whatever is not behind the last one told is pa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import structlog
-from fastapi.sse import ServerSentEvent
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.db.changes import Position, StoredChange, View
@@ -20,12 +22,16 @@ log = structlog.get_logger()
 
 STREAM_LIFE_SECONDS = 600
 RECONNECT_MILLISECONDS = 1000
-QUIET_SECONDS = 60.0
-"""How old a quiet reader's position may become until it is told a newer one, which is not so soon deleted."""
+QUIET_SECONDS = 15.0
+"""After so long without an event a reader is told a newer position, which is not so soon deleted, or sent a comment:
+proxies cut silent connections (the HTML standard recommends 15 s)."""
 
 
-async def follow(feed: Feed, view: View, cursor: str | None) -> AsyncGenerator[ServerSentEvent]:
-    """The events of a stream, for ten minutes or until the database fails; `cursor` is the last id the reader has."""
+async def follow(feed: Feed, view: View, cursor: str | None) -> AsyncGenerator[bytes]:
+    """The events of a stream as they are sent, for ten minutes or until the database fails.
+
+    `cursor` is the last id the reader has.
+    """
     ends_at = asyncio.get_running_loop().time() + STREAM_LIFE_SECONDS
     told: Position | None = None
     try:
@@ -37,9 +43,10 @@ async def follow(feed: Feed, view: View, cursor: str | None) -> AsyncGenerator[S
                     yield _hello(told, replays=replays)
                     if cursor and not replays:
                         yield _resync(told)
-                async for event, position in _events(feed, subscription, told, ends_at):
-                    told = position
-                    yield event
+                async with aclosing(_events(feed, subscription, told, ends_at)) as events:
+                    async for event, position in events:
+                        told = position
+                        yield event
     except SQLAlchemyError as error:  # The reader comes back with its position.
         log.warning("stream_ended", error=str(error).splitlines()[0])
 
@@ -55,7 +62,7 @@ async def _beginning(feed: Feed, subscription: Subscription, cursor: str | None)
 
 async def _events(
     feed: Feed, subscription: Subscription, told: Position, ends_at: float
-) -> AsyncIterator[tuple[ServerSentEvent, Position]]:
+) -> AsyncGenerator[tuple[bytes, Position]]:
     """Each event with the position after it; ends when the time is over or the queue has overflowed."""
     clock = asyncio.get_running_loop().time
     while told < subscription.start:
@@ -78,6 +85,8 @@ async def _events(
             if told < subscription.reached and subscription.waiting.empty():
                 told = subscription.reached
                 yield _reached(told), told
+            else:
+                yield KEEPALIVE_COMMENT, told
             continue
         if arrived is None:
             return
@@ -89,19 +98,19 @@ async def _events(
             yield _event(arrived), told
 
 
-def _event(change: StoredChange) -> ServerSentEvent:
-    return ServerSentEvent(event=change.kind, raw_data=change.data, id=str(change.position))
+def _event(change: StoredChange) -> bytes:
+    return format_sse_event(event=change.kind, data_str=change.data, id=str(change.position))
 
 
-def _hello(position: Position, *, replays: bool) -> ServerSentEvent:
-    data = {"life_seconds": STREAM_LIFE_SECONDS, "replays": replays}
-    return ServerSentEvent(event="hello", data=data, id=str(position), retry=RECONNECT_MILLISECONDS)
+def _hello(position: Position, *, replays: bool) -> bytes:
+    data = json.dumps({"life_seconds": STREAM_LIFE_SECONDS, "replays": replays})
+    return format_sse_event(event="hello", data_str=data, id=str(position), retry=RECONNECT_MILLISECONDS)
 
 
-def _resync(position: Position) -> ServerSentEvent:
-    return ServerSentEvent(event="resync", data={}, id=str(position))
+def _resync(position: Position) -> bytes:
+    return format_sse_event(event="resync", data_str="{}", id=str(position))
 
 
-def _reached(position: Position) -> ServerSentEvent:
+def _reached(position: Position) -> bytes:
     """Tells nothing but how far the reader is, so that it asks for less when it comes back."""
-    return ServerSentEvent(event="position", data={}, id=str(position))
+    return format_sse_event(event="position", data_str="{}", id=str(position))

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -94,12 +94,26 @@ class Records:
 def leftovers(home: Home, stack_id: str, records: Iterable[Record], part: str | None = None) -> list[psutil.Process]:
     """Living processes of the stack (or of one part), the caller, its ancestors and zombies excluded."""
     leaders = {record.pid: record for record in records if part in (None, record.part)}
-    us = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    us = {process.pid for process in with_ancestors(psutil.Process())}
     return [
         process
         for process in psutil.process_iter()
         if process.pid not in us and _belongs(process, home, stack_id, leaders, part)
     ]
+
+
+def with_ancestors(process: psutil.Process) -> Iterator[psutil.Process]:
+    """The process, its parent, and so on, as far as they live: `parents` raises when one dies meanwhile.
+
+    The guard looks just when the supervisor, its parent, dies; raised there, it ended nothing.
+    """
+    ancestor: psutil.Process | None = process
+    while ancestor is not None:
+        yield ancestor
+        try:
+            ancestor = ancestor.parent()
+        except psutil.NoSuchProcess:
+            return
 
 
 def _belongs(

@@ -142,13 +142,14 @@ def with_free_ports(home: Home, config: StackConfig, external: dict[str, str]) -
 def start_guard(home: Home, lock: int) -> subprocess.Popen[bytes]:
     """The process that ends the parts if we are killed (`cli/stack/guard.py`)."""
     try:
-        return subprocess.Popen(
-            [sys.executable, "-m", "cli.stack.guard", str(home.folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(lock,),
-            start_new_session=True,
-        )
+        with (home.logs / "guard.log").open("ab") as log:  # Nobody else could tell why it did not do its work.
+            return subprocess.Popen(
+                [sys.executable, "-m", "cli.stack.guard", str(home.folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=(lock,),
+                start_new_session=True,
+            )
     except OSError as error:
         raise Failure(f"the guard process cannot be started: {error.strerror}", ExitCode.failed) from None

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from cli.stack.home import Home
-from cli.stack.processes import Record, Records, dies_with_parent, end_leftovers, leftovers, marked
+from cli.stack.processes import Record, Records, dies_with_parent, end_leftovers, leftovers, marked, with_ancestors
 
 SLEEP = "import time; time.sleep(60)"
 # Overwrites its own environment, as Ray's processes do with their title.
@@ -47,6 +47,19 @@ def wait_for_child(process: subprocess.Popen[bytes]) -> psutil.Process:
         assert time.monotonic() < end
         time.sleep(0.02)
     return children[0]
+
+
+def test_ancestors_end_where_one_dies_meanwhile() -> None:
+    """psutil's own `parents` raises there: the guard once looked just when the supervisor was collected."""
+    here = [os.getpid(), *(parent.pid for parent in psutil.Process().parents())]
+    assert [process.pid for process in with_ancestors(psutil.Process())] == here
+    child = subprocess.Popen([sys.executable, "-c", SLEEP])
+    seen = psutil.Process(child.pid)
+    child.kill()
+    child.wait()
+    with pytest.raises(psutil.NoSuchProcess):
+        seen.parents()
+    assert list(with_ancestors(seen)) == [seen]
 
 
 def test_a_marked_process_is_ours_whoever_started_it(home: Home, started: list[subprocess.Popen[bytes]]) -> None:
