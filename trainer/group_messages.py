@@ -57,7 +57,6 @@ class Meeting:
     port: int
     is_one_node: bool
     join_timeout_seconds: float
-    hang_timeout_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)

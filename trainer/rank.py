@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RANK_EXTRA_SECONDS = 30.0
-"""A rank's own timeouts are longer by this than the driver's, which can name the rank that holds up the others."""
+"""A rank waits longer by this for the others to join than the driver, which can name the one that holds them up."""
+COLLECTIVE_SECONDS = 86_400.0
+"""The driver ends a hung group, with patience that grows with the passes: a collective's own time-out is none."""
 LISTEN_BACKLOG = 4096
 
 
@@ -128,7 +130,7 @@ class RankProcess:
         world = parallel.join(
             rank=self._rank, size=meeting.size, device=device, store=self._store(meeting),
             join_timeout_seconds=meeting.join_timeout_seconds + RANK_EXTRA_SECONDS,
-            hang_timeout_seconds=meeting.hang_timeout_seconds + RANK_EXTRA_SECONDS,
+            hang_timeout_seconds=COLLECTIVE_SECONDS,
         )  # fmt: skip
         return WatchedWorld(rank=world.rank, size=world.size, device=world.device, group=world.group, beats=self._beats)
 

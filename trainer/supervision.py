@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import statistics
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -29,6 +31,9 @@ FAREWELL_SECONDS = 30.0
 """For the other ranks to end after one completed."""
 TERMINATION_SECONDS = 1.5
 """After SIGTERM, to save a checkpoint: Ray kills three seconds after it."""
+SLOW_PASSES = 10
+"""A group is hung when nothing got on for so many times the median micro-batch, if that is longer than its time-out."""
+MEDIAN_OF = 101
 REPORTS_SECONDS = 3.0
 """For rank 0 to deliver or store its reports when the group is ended early."""
 
@@ -40,17 +45,29 @@ class Progress:
     started_at: float
     seen: dict[int, Pulse] = field(default_factory=dict)
     moved_at: dict[int, float] = field(default_factory=dict)
+    passed_at: dict[int, float] = field(default_factory=dict)
+    """When each rank's count of passes was last seen to grow."""
+    pass_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=MEDIAN_OF))
+    """Of the latest micro-batches and validation batches of all ranks, as often as the driver looked."""
 
     def observe(self, answers: dict[int, Pulse], at: float) -> None:
         for rank, pulse in answers.items():
             before = self.seen.get(rank)
             if before is None or before.progress != pulse.progress:
                 self.moved_at[rank] = at
+            if before is not None and pulse.passes > before.passes:
+                if rank in self.passed_at:  # not the first, before which data and model were prepared
+                    self.pass_seconds.append((at - self.passed_at[rank]) / (pulse.passes - before.passes))
+                self.passed_at[rank] = at
             self.seen[rank] = pulse
 
     def still_seconds(self, at: float) -> float:
         """Seconds since any rank got on: while one works, the others may wait for it."""
         return at - max(self.moved_at.values(), default=self.started_at)
+
+    def patience_seconds(self, least: float) -> float:
+        """How long the group may stand still before it counts as hung: `least`, or longer where its passes are slow."""
+        return max(least, SLOW_PASSES * statistics.median(self.pass_seconds)) if self.pass_seconds else least
 
     def is_in(self, phase: Phase, size: int) -> bool:
         """Whether all ranks have come at least so far."""
@@ -172,13 +189,15 @@ class _Supervision:
                     EndReason.trainer_hung,
                     f"{_named(late)} of {size} did not join the others within {group.join_timeout_seconds:.0f} s.",
                 )
-        elif self._progress.still_seconds(now) > group.hang_timeout_seconds:
+            return
+        patience = self._progress.patience_seconds(group.hang_timeout_seconds)
+        if self._progress.still_seconds(now) > patience:
             hung = hung_ranks(self._progress, group.silent(group.hang_timeout_seconds / 2), group.running)
             group.write_stacks(timeout_seconds=1.0)
             where = ", ".join(sorted({group.places[rank].host for rank in hung}))
             raise TrainerError(
                 EndReason.trainer_hung,
-                f"{_named(hung)} of {size} (on {where}) made no progress for {group.hang_timeout_seconds:.0f} s. "
+                f"{_named(hung)} of {size} (on {where}) made no progress for {patience:.0f} s. "
                 "The logs of the ranks that still answered end with their stacks.",
             )
 

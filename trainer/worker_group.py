@@ -110,7 +110,7 @@ class WorkerGroup:
                 raise TrainerError(end.reason, end.detail) from error
         meeting = Meeting(
             size=self.size, address=address, port=port, is_one_node=is_one_node,
-            join_timeout_seconds=self.join_timeout_seconds, hang_timeout_seconds=self.hang_timeout_seconds,
+            join_timeout_seconds=self.join_timeout_seconds,
         )  # fmt: skip
         self._training = {each.train.remote(meeting): rank for rank, each in enumerate(self._actors)}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -13,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from scipy import stats
 
+from benchmarks.paired import interval
 from benchmarks.step_cost.arms import ALPHA, RHO, Step, basin, peer, plain
 from benchmarks.step_cost.memory import kept_bytes, peak_bytes
 from benchmarks.step_cost.problem import SIZES, Problem
@@ -96,15 +95,6 @@ def measure(
             if block >= LEAST_BLOCKS and (widest <= WIDEST or time.monotonic() - began > most_seconds):
                 break
     return seconds
-
-
-def interval(arm: list[float], base: list[float]) -> tuple[float, float]:
-    """Geometric mean of the blocks' ratios to the base block beside them, and half its 95 % interval, relative."""
-    logs = [math.log(a / b) for a, b in zip(arm, base, strict=True)]
-    if len(logs) < 2:
-        return math.exp(logs[0]), math.inf
-    half = float(stats.t.ppf(0.975, len(logs) - 1)) * statistics.stdev(logs) / math.sqrt(len(logs))
-    return math.exp(statistics.fmean(logs)), math.expm1(half)
 
 
 def of_memory(make: Callable[[], Step], size: object, device: torch.device) -> tuple[int, int]:

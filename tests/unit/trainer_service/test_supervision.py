@@ -8,9 +8,9 @@ from trainer.supervision import Progress, cause_of, hung_ranks
 from trainer.worker_group import node_of_each_rank
 
 
-def pulse(entered: int, left: int, phase: Phase = Phase.training) -> Pulse:
+def pulse(entered: int, left: int, phase: Phase = Phase.training, passes: int = 0) -> Pulse:
     return Pulse(
-        phase=phase, passes=0, entered=entered, left=left, device="cpu", first_step_done=False, superseded=False
+        phase=phase, passes=passes, entered=entered, left=left, device="cpu", first_step_done=False, superseded=False
     )
 
 
@@ -41,6 +41,17 @@ def test_a_group_stands_still_only_when_every_rank_does() -> None:
     assert progress.still_seconds(60.0) == 10.0
     progress.observe({0: pulse(1, 1), 1: pulse(2, 1)}, 70.0)
     assert progress.still_seconds(71.0) == 21.0
+
+
+def test_the_patience_with_a_group_is_ten_median_passes_or_the_time_out_if_that_is_longer() -> None:
+    progress = progress_of(pulse(0, 0))
+    assert progress.patience_seconds(300.0) == 300.0
+    # 1,000 s of preparation before the first pass are no pass; then 40 s each, looked at after one and after four.
+    for passes, at in ((1, 1000.0), (2, 1040.0), (2, 1041.0), (6, 1200.0), (7, 1700.0)):
+        progress.observe({0: pulse(0, 0, passes=passes)}, at)
+    assert list(progress.pass_seconds) == [40.0, 40.0, 500.0]
+    assert progress.patience_seconds(300.0) == 400.0
+    assert progress.patience_seconds(600.0) == 600.0
 
 
 def test_those_who_have_not_joined_are_named() -> None:
