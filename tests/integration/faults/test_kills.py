@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from tests.integration.faults.specs import digits_run
 from tests.integration.faults.watching import Points, Watch, processes_of
+from trainer import checkpoint
 
 STEPS = 120
 KILL_AT = 45
@@ -34,6 +38,20 @@ def kill_process(title: str) -> Callable[[Any, str], None]:
     return kill
 
 
+def kill_rank_1(stack: Any, run_id: str) -> None:
+    """Of the worker group, the one that does not report."""
+    [log] = Path(stack.home).rglob(f"{run_id}/**/rank-1.log")
+    found = re.search(r"Rank 1 is process (\d+)", log.read_text(encoding="utf-8"))
+    assert found, log.read_text(encoding="utf-8")
+    os.kill(int(found[1]), signal.SIGKILL)
+
+
+def final_weights(stack: Any, run_id: str) -> dict[str, Tensor]:
+    [folder] = Path(stack.home).rglob(f"{run_id}/**/checkpoints/step-{STEPS:08}")
+    checkpoint.verify(folder)
+    return checkpoint.read(folder).model
+
+
 @pytest.fixture(scope="module")
 def watch(stack: Any) -> Iterator[Watch]:
     with Watch(stack.api_url, stack.token) as watch:
@@ -41,12 +59,17 @@ def watch(stack: Any) -> Iterator[Watch]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(watch: Watch) -> Points:
+def undisturbed_id(watch: Watch) -> str:
     run_id = watch.submit(digits_run(steps=STEPS))
     run = watch.until_ended(run_id)
     assert run["status"] == "succeeded", run
     assert len(run["attempts"]) == 1
-    points = watch.points(run_id)
+    return run_id
+
+
+@pytest.fixture(scope="module")
+def undisturbed(watch: Watch, undisturbed_id: str) -> Points:
+    points = watch.points(undisturbed_id)
     assert [step for step, _ in points["train_loss"]] == list(range(1, STEPS + 1))
     return points
 
@@ -60,11 +83,11 @@ def undisturbed(watch: Watch) -> Points:
         pytest.param(kill_part("valkey"), 1, id="valkey"),
         pytest.param(kill_part("postgres"), 1, id="postgresql"),
         pytest.param(kill_process("trainer.main"), 2, id="ray driver"),
-        pytest.param(kill_process("ray::RankActor"), 2, id="ray worker process"),
+        pytest.param(kill_rank_1, 2, id="ray worker process, rank 1"),
     ],
 )
 def test_a_run_survives_the_kill_of_the(
-    kill: Callable[[Any, str], None], attempts: int, stack: Any, watch: Watch, undisturbed: Points
+    kill: Callable[[Any, str], None], attempts: int, stack: Any, watch: Watch, undisturbed: Points, undisturbed_id: str
 ) -> None:
     run_id = watch.submit(digits_run(steps=STEPS))
     watch.until_step(run_id, KILL_AT)
@@ -77,6 +100,9 @@ def test_a_run_survives_the_kill_of_the(
     assert set(points) == set(undisturbed)
     for metric, expected in undisturbed.items():
         assert points[metric] == expected, metric
+    weights = final_weights(stack, run_id)
+    for name, expected in final_weights(stack, undisturbed_id).items():
+        assert torch.equal(weights[name], expected), name
 
 
 def test_an_ended_run_leaves_no_process(stack: Any, undisturbed: Points) -> None:
