@@ -31,9 +31,9 @@ from trainer.parallel import join_from_environment
 
 BATCH = 64
 LR, WEIGHT_DECAY = 1e-3, 0.05
-SIDE = 64
+SIDE = 32
 MODELS: dict[str, dict[str, Any]] = {
-    "files": {"patch_size": 8, "embed_dim": 192, "depth": 6, "num_heads": 3},
+    "files": {"patch_size": 8, "embed_dim": 192, "depth": 4, "num_heads": 3},
     "memory": {"patch_size": 2, "embed_dim": 192, "depth": 4, "num_heads": 3},
 }
 FIRST_STEPS = 10  # before anything is measured
