@@ -4,7 +4,7 @@
     token, ray-token the API's and Ray's bearer tokens (0600)
     postgres/ valkey/ storage/ spool/   what the parts keep
     data/            image folders to train on, unless BASIN_DATA_ROOTS names others
-    logs/            one file per part
+    logs/            one file per part, and the guard's errors
     run/             working folder of every part, process records, beat's schedule
     lock             held while a stack runs
 
