@@ -15,6 +15,7 @@ from celery import Celery, signals
 
 from api.settings import Settings, settings_or_exit
 from worker.broker import outlive_the_broker
+from worker.shutdown import end_soon
 
 SOFT_LIMIT_SECONDS = 120
 """A task is told to stop: longer than the slowest sequence of calls to a Ray that hardly answers."""
@@ -99,6 +100,7 @@ def configure_logs(**_: Any) -> None:
 def make_app() -> Celery:
     """Reads the settings when Celery first needs them, not at import."""
     outlive_the_broker()
+    end_soon()
     made = Celery("basin", include=["worker.tasks"])
     made.add_defaults(lambda: configuration(settings_or_exit()))
     return made
