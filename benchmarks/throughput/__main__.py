@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,10 @@ from PIL import Image
 from benchmarks.paired import interval
 from benchmarks.throughput.arm import BATCH, MEASURED
 
-LEAST_BLOCKS, MOST_BLOCKS = 10, 60
+BLOCKS = 4
+"""Of one pair of arms. Then both are started anew: where a process happens to lie in memory makes it up to a fifth
+faster or slower for all its life, and more blocks of the same two processes would only measure that luck better."""
+LEAST_PAIRS, MOST_PAIRS = 6, 40
 WIDEST = 0.03
 TARGETS = {"files": 0.97, "memory": 0.97, "two workers": 0.9}
 PHOTOS, CLASSES, PHOTO_SIDE = 2000, 10, 128
@@ -32,16 +36,14 @@ Block = Callable[[], float]
 
 def main() -> int:
     options = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
-    options.add_argument("--minutes", type=float, default=8.0, help="more blocks for at most so long, each question")
+    options.add_argument("--minutes", type=float, default=8.0, help="more pairs for at most so long, each question")
     options.add_argument("--only", choices=list(TARGETS), help="one question")
     chosen = options.parse_args()
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         write_photos(Path(folder))
         for question in [chosen.only] if chosen.only else list(TARGETS):
-            with ExitStack() as ending:
-                ours, theirs = arms(question, folder, ending)
-                found[question] = compare(question, ours, theirs, chosen.minutes * 60)
+            found[question] = compare(question, folder, chosen.minutes * 60)
     print(json.dumps({
         "question": "throughput", "device": platform.machine(), "cores": os.cpu_count(), "batch": BATCH, **found,
         "holds": all(each["holds"] for each in found.values()),
@@ -105,24 +107,36 @@ def together(*processes: subprocess.Popen[str]) -> Block:
     return block
 
 
-def compare(question: str, ours: Block, theirs: Block, most_seconds: float) -> dict[str, object]:
-    rates: tuple[list[float], list[float]] = [], []
+def compare(question: str, folder: str, most_seconds: float) -> dict[str, object]:
+    ours: list[float] = []
+    theirs: list[float] = []
     began = time.monotonic()
     ratio, half = 0.0, 0.0
-    for block in range(1, MOST_BLOCKS + 1):
-        # A B, B A: what gets slower or faster meanwhile befalls both alike.
-        for arm in (0, 1) if block % 2 else (1, 0):
-            rates[arm].append((ours, theirs)[arm]())
-        ratio, half = interval(*rates)
-        print(f"{question}, block {block}: {rates[0][-1]:.0f} and {rates[1][-1]:.0f} images/s; "
+    while len(ours) < MOST_PAIRS:
+        with ExitStack() as ending:
+            pair = rates_of(*arms(question, folder, ending))
+        ours.append(pair[0])
+        theirs.append(pair[1])
+        ratio, half = interval(ours, theirs)
+        print(f"{question}, pair {len(ours)}: {ours[-1]:.0f} and {theirs[-1]:.0f} images/s; "
               f"ratio {ratio:.3f} +-{100 * half:.1f} %", flush=True)  # fmt: skip
-        if block >= LEAST_BLOCKS and (half <= WIDEST or time.monotonic() - began > most_seconds):
+        if len(ours) >= LEAST_PAIRS and (half <= WIDEST or time.monotonic() - began > most_seconds):
             break
     return {
         "ratio": round(ratio, 4), "half_interval": round(half, 4), "target": TARGETS[question],
-        "blocks": len(rates[0]), "steps_a_block": MEASURED,
+        "pairs": len(ours), "blocks_a_pair": BLOCKS, "steps_a_block": MEASURED,
         "holds": ratio >= TARGETS[question] and half <= WIDEST,
     }  # fmt: skip
+
+
+def rates_of(ours: Block, theirs: Block) -> tuple[float, float]:
+    """Images a second of each: the median of its blocks, so that a disturbed one does not count."""
+    rates: tuple[list[float], list[float]] = [], []
+    for block in range(BLOCKS):
+        # A B, B A: what gets slower or faster meanwhile befalls both alike.
+        for arm in (1, 0) if block % 2 else (0, 1):
+            rates[arm].append((ours, theirs)[arm]())
+    return statistics.median(rates[0]), statistics.median(rates[1])
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "memory": {"patch_size": 2, "embed_dim": 192, "depth": 4, "num_heads": 3},
 }
 FIRST_STEPS = 10  # before anything is measured
-SKIPPED, MEASURED = 6, 30  # steps of a block: those that may live on what was read meanwhile, and the others
+SKIPPED, MEASURED = 6, 20  # steps of a block: those that may live on what was read meanwhile, and the others
 MEAN = STD = (0.5, 0.5, 0.5)
 
 
