@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import connection, forkserver
 from types import ModuleType
@@ -69,7 +69,7 @@ class Loader:
             return self._ready.popleft()
         return self._receive(self._requests.stream)
 
-    def aside(self, requests: Iterable[Request]) -> Iterator[Read]:
+    def aside(self, requests: Iterable[Request]) -> Generator[Read]:
         """Answers these, and then goes on with the stream."""
         asker = self._requests.ask(iter(requests))
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +23,10 @@ from trainer.datasets.references import Reference
 from trainer.datasets.roots import unreadable
 from trainer.datasets.transforms import Normalise
 
+KEPT_MICRO_BATCHES = 8
 MAX_KEPT_BYTES = 2 * 1024**3
-"""A rank keeps the images of its current step up to here, for the second pass of a refresh; else it reads them twice.
-They are kept with a byte per value: 1,024 images of 224 x 224 take 154 MB."""
+"""What a rank keeps of a step for the second pass of a refresh: its first micro-batches and the latest, with a byte per
+value (1,024 images of 224 x 224: 154 MB). The rest is read twice: memory must not grow with the batch."""
 
 Loaded = tuple[Tensor, Tensor]
 """uint8 pixels and labels, on the CPU."""
@@ -115,34 +117,67 @@ class _Batches:
         self._order = EndlessOrder(len(chosen), seed)
         self._step = -1
         self._kept: dict[int, Loaded] = {}
-        self._kept_bytes = 0
+        self._latest = -1  # of the kept
         self._next = -1  # what the stream gives next, counted in micro-batches
         self._followed = -1  # the loader's number of our stream
         self._asked: deque[Indices] = deque()  # of the requests that the loader took from the stream
+        self._again: Generator[Loaded] | None = None
+        self._again_order: deque[int] = deque()  # micro-batches that come out of it
 
     def at(self, step: int, micro_batch: int) -> Batch:
         if step != self._step:
-            self._step, self._kept_bytes = step, 0
+            self._step = step
             self._kept.clear()
+            self._forget_again()
         if micro_batch not in self._kept:
-            loaded = self._read(step * self._plan.num_micro_batches + micro_batch)
-            self._kept_bytes += loaded[0].nbytes
-            if self._kept_bytes > MAX_KEPT_BYTES:
-                return self._normalise(*loaded)
-            self._kept[micro_batch] = loaded
+            first = step * self._plan.num_micro_batches
+            place = first + micro_batch
+            if place < self._next <= first + self._plan.num_micro_batches:
+                return self._normalise(*self._read_again(micro_batch))
+            self._keep(micro_batch, self._read(place))
         return self._normalise(*self._kept[micro_batch])
 
+    def _keep(self, micro_batch: int, loaded: Loaded) -> None:
+        kept_bytes = sum(pixels.nbytes for pixels, _ in self._kept.values()) + loaded[0].nbytes
+        if len(self._kept) >= KEPT_MICRO_BATCHES or kept_bytes > MAX_KEPT_BYTES:
+            self._kept.pop(self._latest, None)
+        self._kept[micro_batch] = loaded
+        self._latest = micro_batch
+
     def _read(self, place: int) -> Loaded:
-        if self._step * self._plan.num_micro_batches <= place < self._next:  # a second pass over more than is kept
-            numbers, request = self._request(self._order, place)
-            (read,) = self._loader.aside([request])
-            return self._chosen.loaded(read, numbers)
         if place != self._next or self._loader.stream != self._followed:
             self._asked.clear()
             self._followed = self._loader.follow(self._stream(place))
         self._next = place + 1
         read = self._loader.next()
         return self._chosen.loaded(read, self._asked.popleft())
+
+    def _read_again(self, micro_batch: int) -> Loaded:
+        """What was read in this step and not kept; those that a second pass asks for next are read meanwhile."""
+        if self._again is None or not self._again_order or self._again_order[0] != micro_batch:
+            self._forget_again()
+            missing = [m for m in range(micro_batch, self._plan.num_micro_batches) if m not in self._kept]
+            self._again, self._again_order = self._reading_again(missing), deque(missing)
+        self._again_order.popleft()
+        return next(self._again)
+
+    def _reading_again(self, micro_batches: Sequence[int]) -> Generator[Loaded]:
+        asked: deque[Indices] = deque()
+
+        def requests() -> Iterator[Request]:
+            for micro_batch in micro_batches:
+                numbers, request = self._request(self._order, self._step * self._plan.num_micro_batches + micro_batch)
+                asked.append(numbers)
+                yield request
+
+        with closing(self._loader.aside(requests())) as answers:
+            for read in answers:
+                yield self._chosen.loaded(read, asked.popleft())
+
+    def _forget_again(self) -> None:
+        if self._again is not None:
+            self._again.close()
+        self._again = None
 
     def _stream(self, place: int) -> Iterator[Request]:
         order = EndlessOrder(len(self._chosen), self._seed)

@@ -55,6 +55,7 @@ def small_spec() -> Callable[..., TrainingSpec]:
             del document["steps"]
         for name, value in changes.items():
             merge = isinstance(value, dict) and name in ("data", "logging", "checkpoint", "evaluation")
+            merge = merge and "source" not in value  # another source has other fields
             document[name] = {**document.get(name, {}), **value} if merge else value
         return TrainingSpec.model_validate(document)
 

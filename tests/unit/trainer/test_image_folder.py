@@ -31,6 +31,12 @@ JITTER = {"color_jitter": 0.5}
 STRONG = {"auto_augment": "rand-m9-n2-mstd0.5-inc1", "random_erasing": 0.5}
 
 
+def counted(answers, into):
+    for answer in answers:
+        into.append(answer)
+        yield answer
+
+
 @pytest.fixture
 def folder_spec(small_spec, tmp_path):
     """A spec on a folder of 3 classes x 20 images, which is made the first time."""
@@ -93,6 +99,44 @@ class TestAugmentation:
         for step in range(6):
             for _ in range(2):
                 assert torch.equal(torch.cat([mine.at(step, m)[0] for m in range(4)]), whole[step])
+
+    @pytest.mark.parametrize("loader_workers", [0, 1])
+    def test_a_second_pass_reads_no_more_than_what_was_not_kept(self, folder_spec, opened, monkeypatch, loader_workers):
+        monkeypatch.setattr(read_images, "KEPT_MICRO_BATCHES", 3)
+        spec = folder_spec(loader_workers=loader_workers, micro_batch_size=1)  # 8 in a step
+        whole = pixels_of(opened(spec), spec, range(4))
+        loaded = opened(spec)
+        mine = batches(loaded, spec)
+        answered = []
+        aside = mine._loader.aside
+        monkeypatch.setattr(mine._loader, "aside", lambda requests: counted(aside(requests), answered))
+        for step in range(4):
+            answered.clear()
+            for _ in range(2):
+                assert torch.equal(torch.cat([mine.at(step, m)[0] for m in range(8)]), whole[step])
+            assert len(answered) == 5, "eight but the first two and the last"
+            assert len(mine._kept) == 3
+
+    def test_a_micro_batch_that_is_asked_for_twice_in_a_row_is_read_once(self, folder_spec, opened, monkeypatch):
+        monkeypatch.setattr(read_images, "KEPT_MICRO_BATCHES", 2)
+        spec = folder_spec(micro_batch_size=1)
+        whole = pixels_of(opened(spec), spec, [0])
+        mine = batches(opened(spec), spec)
+        monkeypatch.setattr(mine._loader, "aside", lambda _: pytest.fail("it was read again"))
+        for micro_batch in range(8):
+            for _ in range(2):
+                assert torch.equal(mine.at(0, micro_batch)[0], whole[0][micro_batch : micro_batch + 1])
+
+    def test_a_second_pass_may_end_early_and_begin_again(self, folder_spec, opened, monkeypatch):
+        """As in fp16, where a step that is not finite is taken again."""
+        monkeypatch.setattr(read_images, "KEPT_MICRO_BATCHES", 2)
+        spec = folder_spec(loader_workers=1, micro_batch_size=1)
+        whole = pixels_of(opened(spec), spec, range(3))
+        mine = batches(opened(spec), spec)
+        for step in range(3):
+            for passes in (8, 4, 8, 8):
+                found = torch.cat([mine.at(step, m)[0] for m in range(passes)])
+                assert torch.equal(found, whole[step][:passes])
 
     def test_leaves_the_global_streams_alone(self, folder_spec, opened):
         def seed():

@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from benchmarks.step_cost.memory import Peak, peak_bytes
+from tests.unit.trainer.conftest import SMALL
+from tests.unit.trainer.image_folders import make_folder
 from trainer.contract.methods import LookLayerSAM, LookSAM
+
+SMALL_VIT = SMALL["model"]
 
 METHODS = [
     {"name": "none"},
@@ -27,6 +31,24 @@ def test_a_batch_of_8192_keeps_no_more_alive_than_one_of_1024(run, small_spec, m
         return peak.most
 
     assert most(8192) == most(1024)
+
+
+@pytest.mark.parametrize("perturbation", ["global", "per_microbatch"])
+def test_a_larger_batch_of_files_keeps_no_more_images_alive(run, small_spec, tmp_path, perturbation):
+    """16 and 48 micro-batches, of which a refresh needs each twice; read by the worker itself."""
+    images = make_folder(tmp_path / "images", per_class=8)
+
+    def most(global_batch_size: int) -> int:
+        spec = small_spec(
+            data={"source": "image_folder", "train": str(images), "loader_workers": 0},
+            model={**SMALL_VIT, "image_size": 8}, global_batch_size=global_batch_size, micro_batch_size=4, steps=3,
+            method={"name": "looksam", "k": 2, "perturbation": perturbation},
+        )  # fmt: skip
+        with Peak() as peak:
+            run(spec)
+        return peak.most
+
+    assert most(192) == most(64)
 
 
 @pytest.mark.parametrize("method", [LookSAM(name="looksam", k=2), LookLayerSAM(name="look_layersam", rho=0.1, k=2)])
