@@ -27,8 +27,10 @@ from trainer.doctor import Doctor
 from trainer.errors import TrainerError, exhaustion_named
 from trainer.evaluate import validate
 from trainer.gradient import NUM_SCALARS, BatchGradient
+from trainer.layer_groups import layer_groups, masks_of
 from trainer.listener import Listener, Outcome, Silence
 from trainer.loss_scale import LossScale
+from trainer.memory import PeakMemory
 from trainer.optimizer import GuardedOptimizer, learning_rate
 from trainer.parallel import LateFlags, ReducedGradients, World
 from trainer.passes import Passes, Tensors
@@ -98,7 +100,8 @@ def _train(
         saved, network, averaged, optimizer, state, scale, world
     )  # fmt: skip
     tensors = Tensors(
-        weights=weights, gradients=reduced.tensors, buffers=list(network.buffers()), loss_scale=scale
+        weights=weights, gradients=reduced.tensors, buffers=list(network.buffers()), loss_scale=scale,
+        clock=gradient.clock, layer_groups=masks_of(layer_groups(network), world.device),
     )  # fmt: skip
     doctor = Doctor(spec, world, tensors, plan.num_micro_batches)
     tensors.watch, gradient.on_pass = doctor, doctor.passed
@@ -109,12 +112,12 @@ def _train(
     # Step after step
     first_step = standing.step
     tell.progress(first_step, total, cadence.epoch(first_step))
-    speed = _Speed(first_step, standing.seconds, spec.global_batch_size)
+    speed, memory = _Speed(first_step, standing.seconds, spec.global_batch_size), PeakMemory(world.device)
     for step in range(first_step, total):
         lr = learning_rate(spec.schedule, spec.optimizer.lr, step, total)
         optimizer.set_learning_rate(lr)
         stop_wanted = world.is_first and stop is not None and stop()
-        with gradient.cpu_time:
+        with gradient.cpu_time, gradient.clock:
             descent = _finite_where_that_decides(take_step, step, gradient.at(step, stop_wanted=stop_wanted), scale)
             if scale.moves:
                 reduced.multiply_(1 / scale.factor)  # once, on d: what led to it does not depend on the scale
@@ -159,7 +162,7 @@ def _train(
         if done == total and spec.evaluation.sharpness_radius is not None:
             numbers |= sharpness.measure(network, weights, reduced, images.train, spec, world)
         if logs:
-            numbers |= speed.since_last(done)
+            numbers |= gradient.clock.since_last() | speed.since_last(done) | memory.since_last()
             numbers["cpu_seconds"] = gradient.cpu_time.total.item()
         if numbers:
             standing.numbers |= numbers
