@@ -155,6 +155,8 @@ def _train(
             _tell_once_if_nothing_persists(spec.method, state, standing, tell)
         if validates:
             numbers |= validate(network, images.validation, spec, world)
+            before, standing.best = standing.best, checkpoint.Best.of(done, numbers, standing.best)
+            saves = saves or (spec.checkpoint.keep_best and standing.best is not before)
             if averaged is not None:
                 numbers |= validate(averaged.module, images.validation, spec, world, name="ema_validation")
         if done == total and images.test is not None:
@@ -175,7 +177,8 @@ def _train(
             captured = resume.capture(standing, spec, network, averaged, optimizer, state, scale, world, prepared)
             path, size_bytes = checkpoint.save(captured, folder, before_rename=tell.before_checkpoint)
             tell.checkpoint(done, path, size_bytes)
-            checkpoint.keep_newest(folder, current_step=done, keep=spec.checkpoint.keep)
+            best_step = standing.best.step if standing.best is not None and spec.checkpoint.keep_best else None
+            checkpoint.keep_newest(folder, current_step=done, keep=spec.checkpoint.keep, best_step=best_step)
         if stopping and done < total:
             return _outcome(EndReason.cancelled_by_user, standing, state, f"Stopped after step {done} of {total}.")
     doctor.tell_end(state, standing.step, total, tell)
