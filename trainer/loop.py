@@ -26,6 +26,7 @@ from trainer.datasets.order import plan_batches
 from trainer.doctor import Doctor
 from trainer.errors import TrainerError, exhaustion_named
 from trainer.evaluate import validate
+from trainer.gpu_readings import GpuReadings
 from trainer.gradient import NUM_SCALARS, BatchGradient
 from trainer.layer_groups import layer_groups, masks_of
 from trainer.listener import Listener, Outcome, Silence
@@ -89,9 +90,10 @@ def _train(
         load_initial_(network, spec, images, world, tell)
     averaged = None if spec.ema_decay is None else ModelEmaV3(network, decay=spec.ema_decay, use_warmup=True)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
-    reduced = ReducedGradients(weights, world, NUM_SCALARS)
+    readings = GpuReadings(world)
+    reduced = ReducedGradients(weights, world, NUM_SCALARS + readings.num_scalars)
     scale = LossScale.of(spec.precision)
-    gradient = BatchGradient(network, images.train, spec, plan, world, reduced, scale, images.num_classes)
+    gradient = BatchGradient(network, images.train, spec, plan, world, reduced, scale, images.num_classes, readings)
 
     # Base optimizer and method
     optimizer = GuardedOptimizer(spec.optimizer, weights, network)
@@ -118,7 +120,8 @@ def _train(
         optimizer.set_learning_rate(lr)
         stop_wanted = world.is_first and stop is not None and stop()
         with gradient.cpu_time, gradient.clock:
-            descent = _finite_where_that_decides(take_step, step, gradient.at(step, stop_wanted=stop_wanted), scale)
+            passes = gradient.at(step, stop_wanted=stop_wanted, reads=cadence.logs(step + 1))
+            descent = _finite_where_that_decides(take_step, step, passes, scale)
             if scale.moves:
                 reduced.multiply_(1 / scale.factor)  # once, on d: what led to it does not depend on the scale
             if spec.clip_norm is not None:
@@ -164,7 +167,7 @@ def _train(
         if done == total and spec.evaluation.sharpness_radius is not None:
             numbers |= sharpness.measure(network, weights, reduced, images.train, spec, world)
         if logs:
-            numbers |= gradient.clock.since_last() | speed.since_last(done) | memory.since_last()
+            numbers |= gradient.clock.since_last() | memory.since_last() | readings.told() | speed.since_last(done)
             numbers["cpu_seconds"] = gradient.cpu_time.total.item()
         if numbers:
             standing.numbers |= numbers

@@ -323,7 +323,35 @@ CATALOGUE: tuple[Metric, ...] = (
         group="speed",
         description="Rank 0's most: on a GPU torch's tensors since the last point, on a CPU the process so far.",
     ),
+    Metric(
+        name="gpu_utilization",
+        title="GPU utilisation",
+        unit="%",
+        direction="higher",
+        deterministic=False,
+        group="speed",
+        description="Share of the last second or less in which a GPU computed, by NVML: the mean over the workers.",
+    ),
+    Metric(
+        name="gpu_memory_bytes",
+        title="GPU memory in use",
+        unit="B",
+        direction="lower",
+        deterministic=False,
+        group="speed",
+        description="Memory in use on the fullest worker's GPU, by NVML, other processes' included.",
+    ),
+    Metric(
+        name="gpu_watts",
+        title="GPU power",
+        unit="W",
+        direction="lower",
+        deterministic=False,
+        group="speed",
+        description="Power that the GPUs of all workers draw together, by NVML.",
+    ),
 )
+"""Readings of a rank's own GPU are told beside these, under names outside of the catalogue: "gpu_watts/rank0"."""
 
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in CATALOGUE}
 DETERMINISTIC: frozenset[str] = frozenset(metric.name for metric in CATALOGUE if metric.deterministic)

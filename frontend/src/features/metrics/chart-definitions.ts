@@ -15,7 +15,7 @@ export interface ChartDefinition {
   /** What good looks like, in one sentence that is always shown. */
   good?: string;
   lines: readonly LineDefinition[];
-  /** Methods that report it; absent: all do. */
+  /** Methods that report it; absent: all do; none: shown where there are points. */
   methods?: readonly string[];
   canBeLogarithmic?: boolean;
   zeroLine?: boolean;
@@ -96,6 +96,25 @@ export const SECTIONS: readonly ChartSection[] = [
         description:
           "Rank 0's most: on a GPU of torch's tensors since the last point, on a CPU of the whole process so far.",
         lines: [{ metric: "memory_bytes", label: "rank 0", role: "training" }],
+      },
+      {
+        title: "GPU utilisation",
+        description: "Share of the last second or less in which a GPU computed, by NVML: the mean over the workers.",
+        lines: [{ metric: "gpu_utilization", label: "mean", role: "training" }],
+        methods: [],
+        bounds: [0, 100],
+      },
+      {
+        title: "GPU memory in use",
+        description: "Memory in use on the fullest worker's GPU, by NVML, other processes' included.",
+        lines: [{ metric: "gpu_memory_bytes", label: "fullest", role: "training" }],
+        methods: [],
+      },
+      {
+        title: "GPU power",
+        description: "Power that the GPUs of all workers draw together, by NVML.",
+        lines: [{ metric: "gpu_watts", label: "all workers", role: "training" }],
+        methods: [],
       },
     ],
   },
