@@ -150,7 +150,7 @@ export const SIGNALS: ChartSection = {
       bounds: [-1, 1],
     },
     {
-      title: "cos(g_v now, g_v before) by layers",
+      title: "cos(g_v now, before) by layers",
       description:
         "The same over parts of the network alone: what comes before the blocks, the thirds of the blocks, and the head.",
       good: "Good is all five near each other: a part far below the rest is where reuse adds mostly noise.",
