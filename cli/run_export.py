@@ -1,4 +1,4 @@
-"""`basin run export ID --to FOLDER`: a run's newest weights as files, written by `trainer/export.py`."""
+"""`basin run export ID --to FOLDER`: a run's newest or best weights as files, written by `trainer/export.py`."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ MANIFEST = "manifest.json"
 def export(
     run_id: RunId,
     to: Annotated[str, typer.Option("--to", metavar="FOLDER", help="Where to; it must be empty or not there.")],
+    best: Annotated[bool, typer.Option("--best", help="Those of the best validation, not the newest.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx too; needs `basin[onnx]`.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what an export left in the folder.")] = False,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Write a run's newest weights as safetensors that timm loads, with a model card."""
+    """Write a run's newest weights (or --best) as safetensors that timm loads, with a model card."""
     with connect(url, token) as client:
         run = client.run(run_id)
         checkpoint = newest_checkpoint(client, run)
     if run.status != "succeeded":
-        typer.echo(f"basin: the run is {run.status}: this is its newest checkpoint, not its end", err=True)
-    told = exported(checkpoint, to, onnx=onnx, force=force, run=run)
+        which = "best checkpoint so far" if best else "newest checkpoint"
+        typer.echo(f"basin: the run is {run.status}: this is its {which}, not its end", err=True)
+    told = exported(checkpoint, to, best=best, onnx=onnx, force=force, run=run)
     if as_json:
         print_json(told)
     else:
@@ -57,10 +59,11 @@ def newest_checkpoint(client: Client, run: RunView) -> Path:
     )
 
 
-def exported(checkpoint: Path, to: str, *, onnx: bool, force: bool, run: RunView) -> dict[str, Any]:
+def exported(checkpoint: Path, to: str, *, best: bool = False, onnx: bool, force: bool, run: RunView) -> dict[str, Any]:
     """Runs the export and returns what it says of itself. Raises Failure."""
     arguments = ["--checkpoint", str(checkpoint), "--to", to, "--run", run.id, f"--title={run.name}"]
-    arguments += [*(["--onnx"] if onnx else []), *(["--force"] if force else [])]
+    chosen = {"--best": best, "--onnx": onnx, "--force": force}
+    arguments += [name for name, is_chosen in chosen.items() if is_chosen]
     told: dict[str, Any] = {}
     for message in messages("trainer.export", arguments):
         told = {name: value for name, value in message.items() if name != "event"}

@@ -62,11 +62,37 @@ class Saved:
     """Of training steps so far, over all attempts and ranks; 0 in checkpoints older than this field."""
     numbers: dict[str, float]
     """The last known value of every metric."""
+    best: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """The best validation so far (`Best` as a document); empty before the first, and in checkpoints older than this
+    field."""
     preparation: dict[str, Any] = dataclasses.field(default_factory=dict)
     """`Preparation` of the images as a document; empty in checkpoints older than this field."""
     threads: int
     """CPU threads of a worker; they decide the last bits of sums."""
     world_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best validation of a run so far."""
+
+    step: int
+    """Steps completed."""
+    validation_top1: float
+    validation_loss: float
+
+    @classmethod
+    def of(cls, step: int, numbers: dict[str, float], before: Best | None) -> Best:
+        """`before`, or this step's validation where it has the higher top-1, or the same and the lower loss.
+
+        So a loss that is not a number beats nothing but the first.
+        """
+        new = cls(step=step, validation_top1=numbers["validation_top1"], validation_loss=numbers["validation_loss"])
+        if before is None:
+            return new
+        if new.validation_top1 == before.validation_top1:
+            return new if new.validation_loss < before.validation_loss else before
+        return new if new.validation_top1 > before.validation_top1 else before
 
 
 class Torn(Exception):
@@ -110,11 +136,12 @@ def save(saved: Saved, folder: Path, *, before_rename: Callable[[int, Path], Non
     return path, sum(file.stat().st_size for file in path.iterdir())
 
 
-def keep_newest(folder: Path, *, current_step: int, keep: int) -> None:
-    """Removes all but the newest `keep` up to `current_step`, and those beyond it: a run that went back left them."""
+def keep_newest(folder: Path, *, current_step: int, keep: int, best_step: int | None = None) -> None:
+    """Removes all but the newest `keep` up to `current_step` and that of `best_step`, and those beyond `current_step`,
+    the best or not: a run that went back left them."""
     paths = found_in(folder)
     beyond = [path for path in paths if (step_of(path) or 0) > current_step]
-    old = [path for path in paths if path not in beyond][keep:]
+    old = [path for path in [path for path in paths if path not in beyond][keep:] if step_of(path) != best_step]
     for path in beyond + old:
         doomed = path.with_name(f".removing-{path.name}-{uuid4().hex[:8]}")
         os.replace(path, doomed)  # first out of sight at once, so that no half-removed checkpoint is ever seen

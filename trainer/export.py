@@ -51,16 +51,18 @@ class Exported:
 
 
 def export(
-    source: Path, target: Path, *, onnx: bool = False, force: bool = False, title: str = "", run_id: str = ""
-) -> Exported:
+    source: Path, target: Path, *, best: bool = False, onnx: bool = False, force: bool = False, title: str = "",
+    run_id: str = "",
+) -> Exported:  # fmt: skip
     """Exports the checkpoint `source`, or the newest of the run folder `source`, into the folder `target`.
 
+    With `best` the one beside it instead that had the best validation so far.
     `target` is complete or as it was before. Raises TrainerError with a sentence for a person, and OSError.
     """
     _must_be_free(target, force)
     if onnx:
         onnx_graph.must_be_possible()
-    path = stored_weights.newest_checkpoint(source)
+    path = stored_weights.best_checkpoint(source) if best else stored_weights.newest_checkpoint(source)
     saved = checkpoint.read(path)
     spec = stored_spec(saved.spec)
     preparation = preparation_of(saved, spec)
@@ -160,8 +162,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         done = export(
-            options.checkpoint, options.to, onnx=options.onnx, force=options.force, title=options.title,
-            run_id=options.run,
+            options.checkpoint, options.to, best=options.best, onnx=options.onnx, force=options.force,
+            title=options.title, run_id=options.run,
         )  # fmt: skip
     except TrainerError as error:
         return _refuse(error.detail)
@@ -188,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m trainer.export", description="Exports a trained model.")
     parser.add_argument("--checkpoint", type=Path, required=True, help="a checkpoint, or a folder with checkpoints/")
     parser.add_argument("--to", type=Path, required=True, help="folder to write to, empty or not there")
+    parser.add_argument("--best", action="store_true", help="take the best validation's checkpoint beside it instead")
     parser.add_argument("--onnx", action="store_true", help="write model.onnx too")
     parser.add_argument("--force", action="store_true", help="replace what an export left in the folder")
     parser.add_argument("--title", default="", help="title of the model card (default: the model's name)")

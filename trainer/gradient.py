@@ -18,14 +18,16 @@ from trainer.cpu_time import StepsCpuTime
 from trainer.datasets.image_set import TrainingSet
 from trainer.datasets.order import BatchPlan
 from trainer.errors import rejected
+from trainer.gpu_readings import GpuReadings
 from trainer.loss_scale import LossScale
 from trainer.mixing import TrainingLoss
 from trainer.parallel import ReducedGradients, World
 from trainer.passes import Evaluated, evaluate
+from trainer.step_clock import StepClock
 
 NUM_SCALARS = 5
 """Loss, loss at the perturbed weights, images classified rightly, the wish to stop, CPU-seconds: they travel with the
-gradient."""
+gradient, and `GpuReadings` behind them."""
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -41,20 +43,23 @@ class BatchGradient:
     def __init__(
         self, model: nn.Module, images: TrainingSet, spec: TrainingSpec, plan: BatchPlan, world: World,
         reduced: ReducedGradients, scale: LossScale | None = None, num_classes: int = 0,
+        readings: GpuReadings | None = None,
     ) -> None:  # fmt: skip
         self.model, self.spec, self.plan, self.world, self.reduced = model, spec, plan, world, reduced
-        self.scale = scale or LossScale()
+        self.scale, self._readings = scale or LossScale(), readings
         self.batches = images.batches(spec.seed, plan, world.rank)
         self._loss = TrainingLoss(spec.regularization, spec.seed, num_classes)
         self._called: Callable[[torch.Tensor], torch.Tensor] = torch.compile(model) if spec.execution.compile else model
-        self.cpu_time = StepsCpuTime(world.device)
+        self.cpu_time, self.clock = StepsCpuTime(world.device), StepClock(world.device)
         self.on_pass: Callable[[int, bool, torch.Tensor], None] | None = None
         """Called before each pass, when its masks are seeded: micro-batch, perturbed or not, images."""
         self._step, self._stop_wanted, self._precision = 0, False, spec.precision
 
-    def at(self, step: int, *, stop_wanted: bool = False) -> BatchGradient:
-        """The passes of one step (`trainer.passes.Passes`)."""
+    def at(self, step: int, *, stop_wanted: bool = False, reads: bool = False) -> BatchGradient:
+        """The passes of one step (`trainer.passes.Passes`); `reads`: what NVML says shall come with it."""
         self._step, self._stop_wanted = step, stop_wanted
+        if reads and self._readings is not None:
+            self._readings.take()
         return self
 
     @property
@@ -74,12 +79,18 @@ class BatchGradient:
 
     def forward_backward(self, micro_batch: int, *, perturbed: bool = False) -> None:
         where = self._step, micro_batch, self.world.rank
-        pixels, targets = self._loss.mixed(*self.batches.at(self._step, micro_batch), *where)
-        if self.spec.execution.channels_last:
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        randomness.seed_masks(self.spec.seed, *where)
-        if self.on_pass is not None:
-            self.on_pass(micro_batch, perturbed, pixels)
+        with self.clock.phase("data"):
+            pixels, targets = self._loss.mixed(*self.batches.at(self._step, micro_batch), *where)
+            if self.spec.execution.channels_last:
+                pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with self.clock.phase("ascent" if perturbed else "forward_backward"):
+            randomness.seed_masks(self.spec.seed, *where)
+            if self.on_pass is not None:
+                self.on_pass(micro_batch, perturbed, pixels)
+            self._pass(pixels, targets, perturbed=perturbed)
+        self.world.passed()
+
+    def _pass(self, pixels: torch.Tensor, targets: torch.Tensor, *, perturbed: bool) -> None:
         with arithmetic(self._precision, self.world.device):
             logits = self._forward(pixels)
             loss = self._loss.of(logits, targets) / (self.num_ranks * self.num_micro_batches)
@@ -90,14 +101,19 @@ class BatchGradient:
         else:
             numbers[0] += loss.detach()
             numbers[2] += self._loss.hits(logits.detach(), targets)
-        self.world.passed()
 
     def sum_over_ranks(self) -> Evaluated:
         numbers = self.reduced.scalars
         if self._stop_wanted:
             numbers[3] = 1.0
         numbers[4] = self.cpu_time.to_send()
-        loss, perturbed_loss, correct, stop, cpu_seconds = self.reduced.sum_over_ranks().double().unbind()
+        if self._readings is not None:
+            self._readings.send(numbers[NUM_SCALARS:])
+        with self.clock.phase("communication"):
+            summed = self.reduced.sum_over_ranks().double()
+        loss, perturbed_loss, correct, stop, cpu_seconds = summed[:NUM_SCALARS].unbind()
+        if self._readings is not None:
+            self._readings.received(summed[NUM_SCALARS:])
         self.cpu_time.received(cpu_seconds)
         return Evaluated(loss=loss, perturbed_loss=perturbed_loss, correct=correct, stop=stop)
 

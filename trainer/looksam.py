@@ -191,13 +191,39 @@ def sample(direction: Sequence[Tensor]) -> list[Tensor]:
     return [tensor.reshape(-1)[::stride].clone() for tensor in direction]
 
 
-def direction_cosine(now: Split, before: Sequence[Tensor], before_exists: Tensor, scope: Scope = "global") -> Tensor:
-    """cos(g_v now, g_v of the refresh before), over the `sample` of the one before; NaN where either is negligible."""
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """What g_v now and g_v of the refresh before have in common, over the `sample`. All but `exist`: (tensors,)."""
+
+    products: Tensor
+    norms: Tensor
+    norms_before: Tensor
+    exist: Tensor
+    """bool: whether both are more than rounding; 0-dim in scope "global"."""
+
+    def cosine(self, scope: Scope = "global") -> Tensor:
+        """cos(g_v now, before), NaN where either is negligible; one for each tensor in scope "per_tensor"."""
+        sizes = scoped_norm(self.norms, scope) * scoped_norm(self.norms_before, scope)
+        return torch.where(self.exist & (sizes > 0), scoped_inner(self.products, scope) / sizes, torch.nan)
+
+    def cosine_of(self, members: Tensor, scope: Scope = "global") -> Tensor:
+        """The same of some tensors alone, 0-dim; `members` is bool, shape (tensors,). "per_tensor": their mean."""
+        if scope == "per_tensor":
+            return torch.where(members, self.cosine(scope), torch.nan).nanmean()
+        products, now, before = (
+            torch.where(members, each, 0.0) for each in (self.products, self.norms, self.norms_before)
+        )
+        return Overlap(products=products, norms=now, norms_before=before, exist=self.exist).cosine(scope)
+
+
+def overlap(now: Split, before: Sequence[Tensor], before_exists: Tensor) -> Overlap:
+    """`before` is the `sample` of the direction of the refresh before."""
     stride = _stride(sum(tensor.numel() for tensor in now.direction), len(before))
     current = [tensor.reshape(-1)[::stride] for tensor in now.direction]
-    sizes = scoped_norm(norms(current), scope) * scoped_norm(norms(before), scope)
-    cosine = scoped_inner(inners(current, before), scope) / sizes
-    return torch.where(now.exists & before_exists & (sizes > 0), cosine, torch.nan)
+    return Overlap(
+        products=inners(current, before), norms=norms(current), norms_before=norms(before),
+        exist=now.exists & before_exists,
+    )  # fmt: skip
 
 
 def updated_persistence(persistence: Tensor, cosine: Tensor) -> Tensor:

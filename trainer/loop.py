@@ -26,9 +26,12 @@ from trainer.datasets.order import plan_batches
 from trainer.doctor import Doctor
 from trainer.errors import TrainerError, exhaustion_named
 from trainer.evaluate import validate
+from trainer.gpu_readings import GpuReadings
 from trainer.gradient import NUM_SCALARS, BatchGradient
+from trainer.layer_groups import layer_groups, masks_of
 from trainer.listener import Listener, Outcome, Silence
 from trainer.loss_scale import LossScale
+from trainer.memory import PeakMemory
 from trainer.optimizer import GuardedOptimizer, learning_rate
 from trainer.parallel import LateFlags, ReducedGradients, World
 from trainer.passes import Passes, Tensors
@@ -87,9 +90,10 @@ def _train(
         load_initial_(network, spec, images, world, tell)
     averaged = None if spec.ema_decay is None else ModelEmaV3(network, decay=spec.ema_decay, use_warmup=True)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
-    reduced = ReducedGradients(weights, world, NUM_SCALARS)
+    readings = GpuReadings(world)
+    reduced = ReducedGradients(weights, world, NUM_SCALARS + readings.num_scalars)
     scale = LossScale.of(spec.precision)
-    gradient = BatchGradient(network, images.train, spec, plan, world, reduced, scale, images.num_classes)
+    gradient = BatchGradient(network, images.train, spec, plan, world, reduced, scale, images.num_classes, readings)
 
     # Base optimizer and method
     optimizer = GuardedOptimizer(spec.optimizer, weights, network)
@@ -98,7 +102,8 @@ def _train(
         saved, network, averaged, optimizer, state, scale, world
     )  # fmt: skip
     tensors = Tensors(
-        weights=weights, gradients=reduced.tensors, buffers=list(network.buffers()), loss_scale=scale
+        weights=weights, gradients=reduced.tensors, buffers=list(network.buffers()), loss_scale=scale,
+        clock=gradient.clock, layer_groups=masks_of(layer_groups(network), world.device),
     )  # fmt: skip
     doctor = Doctor(spec, world, tensors, plan.num_micro_batches)
     tensors.watch, gradient.on_pass = doctor, doctor.passed
@@ -109,13 +114,14 @@ def _train(
     # Step after step
     first_step = standing.step
     tell.progress(first_step, total, cadence.epoch(first_step))
-    speed = _Speed(first_step, standing.seconds, spec.global_batch_size)
+    speed, memory = _Speed(first_step, standing.seconds, spec.global_batch_size), PeakMemory(world.device)
     for step in range(first_step, total):
         lr = learning_rate(spec.schedule, spec.optimizer.lr, step, total)
         optimizer.set_learning_rate(lr)
         stop_wanted = world.is_first and stop is not None and stop()
-        with gradient.cpu_time:
-            descent = _finite_where_that_decides(take_step, step, gradient.at(step, stop_wanted=stop_wanted), scale)
+        with gradient.cpu_time, gradient.clock:
+            passes = gradient.at(step, stop_wanted=stop_wanted, reads=cadence.logs(step + 1))
+            descent = _finite_where_that_decides(take_step, step, passes, scale)
             if scale.moves:
                 reduced.multiply_(1 / scale.factor)  # once, on d: what led to it does not depend on the scale
             if spec.clip_norm is not None:
@@ -152,6 +158,8 @@ def _train(
             _tell_once_if_nothing_persists(spec.method, state, standing, tell)
         if validates:
             numbers |= validate(network, images.validation, spec, world)
+            before, standing.best = standing.best, checkpoint.Best.of(done, numbers, standing.best)
+            saves = saves or (spec.checkpoint.keep_best and standing.best is not before)
             if averaged is not None:
                 numbers |= validate(averaged.module, images.validation, spec, world, name="ema_validation")
         if done == total and images.test is not None:
@@ -159,7 +167,7 @@ def _train(
         if done == total and spec.evaluation.sharpness_radius is not None:
             numbers |= sharpness.measure(network, weights, reduced, images.train, spec, world)
         if logs:
-            numbers |= speed.since_last(done)
+            numbers |= gradient.clock.since_last() | memory.since_last() | readings.told() | speed.since_last(done)
             numbers["cpu_seconds"] = gradient.cpu_time.total.item()
         if numbers:
             standing.numbers |= numbers
@@ -172,7 +180,8 @@ def _train(
             captured = resume.capture(standing, spec, network, averaged, optimizer, state, scale, world, prepared)
             path, size_bytes = checkpoint.save(captured, folder, before_rename=tell.before_checkpoint)
             tell.checkpoint(done, path, size_bytes)
-            checkpoint.keep_newest(folder, current_step=done, keep=spec.checkpoint.keep)
+            best_step = standing.best.step if standing.best is not None and spec.checkpoint.keep_best else None
+            checkpoint.keep_newest(folder, current_step=done, keep=spec.checkpoint.keep, best_step=best_step)
         if stopping and done < total:
             return _outcome(EndReason.cancelled_by_user, standing, state, f"Stopped after step {done} of {total}.")
     doctor.tell_end(state, standing.step, total, tell)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
 
 from trainer.loss_scale import LossScale
+from trainer.step_clock import StepClock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,9 @@ class Tensors:
     buffers: list[Tensor]
     loss_scale: LossScale = field(default_factory=LossScale)
     watch: Watch | None = None
+    clock: StepClock = field(default_factory=StepClock)
+    layer_groups: Mapping[str, Tensor] = field(default_factory=dict)
+    """Which tensors are in each group that signals tell apart (`trainer.layer_groups`): bool, shape (tensors,)."""
 
 
 class Passes(Protocol):

@@ -142,16 +142,17 @@ def _hold(held: list[Tensor] | None, gradients: Sequence[Tensor]) -> None:
 def _perturbed(
     tensors: Tensors, ascent: Ascent, gradient_norms: Tensor, rho: float, *, loss_scale: float
 ) -> Iterator[None]:
-    scales = ascent(tensors.weights, tensors.gradients, gradient_norms, rho=rho, loss_scale=loss_scale)
-    saved = looksam.perturb(tensors.weights, tensors.gradients, scales)
-    try:
-        if tensors.watch is not None:
-            tensors.watch.perturbed(saved, gradient_norms, rho, loss_scale)
-        yield
-    finally:
-        looksam.restore(tensors.weights, saved)
-        if tensors.watch is not None:
-            tensors.watch.restored(saved)
+    with tensors.clock.phase("ascent"):
+        scales = ascent(tensors.weights, tensors.gradients, gradient_norms, rho=rho, loss_scale=loss_scale)
+        saved = looksam.perturb(tensors.weights, tensors.gradients, scales)
+        try:
+            if tensors.watch is not None:
+                tensors.watch.perturbed(saved, gradient_norms, rho, loss_scale)
+            yield
+        finally:
+            looksam.restore(tensors.weights, saved)
+            if tensors.watch is not None:
+                tensors.watch.restored(saved)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from trainer import checkpoint
-from trainer.checkpoint import Saved
+from trainer.checkpoint import Best, Saved
 from trainer.contract.ends import EndReason
 from trainer.contract.spec import TrainingSpec, stored_spec
 from trainer.errors import TrainerError, first_line, rejected
@@ -41,6 +41,8 @@ class Standing:
     """Codes of the notices given."""
     numbers: dict[str, float] = field(default_factory=dict)
     """The last known value of every metric."""
+    best: Best | None = None
+    """The best validation so far."""
 
 
 def newest(candidates: Sequence[Path], spec: TrainingSpec, world: World, tell: Listener) -> Saved | None:
@@ -86,6 +88,7 @@ def capture(
         seconds=standing.seconds,
         cpu_seconds=standing.cpu_seconds,
         numbers=dict(standing.numbers),
+        best={} if standing.best is None else asdict(standing.best),
         preparation=preparation.as_document(),
         threads=torch.get_num_threads(),
         world_size=world.size,
@@ -122,7 +125,7 @@ def put_back(
         setattr(state, name, value.to(device))
     return Standing(
         step=saved.step, seconds=saved.seconds, cpu_seconds=saved.cpu_seconds, told=list(saved.told),
-        numbers=dict(saved.numbers),
+        numbers=dict(saved.numbers), best=Best(**saved.best) if saved.best else None,
     )  # fmt: skip
 
 

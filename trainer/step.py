@@ -212,8 +212,11 @@ class LookSAMStep(_Ascending):
 
     def _compare(self, now: looksam.Split, before: list[Tensor], signals: dict[str, Tensor]) -> None:
         state, scope = self.state, self.method.scope
-        cosine = looksam.direction_cosine(now, before, state.direction_exists, scope)
+        overlap = looksam.overlap(now, before, state.direction_exists)
+        cosine = overlap.cosine(scope)
         signals["direction_cosine"] = cosine.nanmean()
+        for group, members in self.tensors.layer_groups.items():
+            signals[f"direction_cosine/{group}"] = overlap.cosine_of(members, scope)
         if self.method.alpha == "auto":
             state.persistence = looksam.updated_persistence(state.persistence, cosine)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trainer import checkpoint, model
-from trainer.checkpoint import Saved
+from trainer.checkpoint import Saved, Torn
 from trainer.contract.spec import TrainingSpec
 from trainer.datasets.roots import shown, unreadable
 from trainer.errors import TrainerError, first_line
@@ -37,6 +37,27 @@ def newest_checkpoint(folder: Path) -> Path:
         what = "holds no checkpoint" if folder.is_dir() else "is not there"
         raise unreadable(f"{shown(str(folder))} {what}: name {WHAT_IS_TAKEN}.")
     return first_complete(candidates)
+
+
+def best_checkpoint(folder: Path) -> Path:
+    """That of the best validation the newest one knows of; `folder` as in `newest_checkpoint`. Raises TrainerError."""
+    newest = newest_checkpoint(folder)
+    saved = checkpoint.read(newest)
+    step = saved.best.get("step")
+    if step is None:
+        raise unreadable(
+            f"{shown(str(newest))} knows of no validation: it is older than the first one, or than this version. Take "
+            "the newest checkpoint."
+        )
+    path = newest if step == saved.step else newest.with_name(checkpoint.folder_of(newest, step).name)
+    try:
+        checkpoint.verify(path)
+    except Torn as torn:
+        raise unreadable(
+            f"The best validation was of step {step}, but its checkpoint is not there whole (`checkpoint.keep_best` "
+            f"keeps it): {torn}. Take the newest checkpoint."
+        ) from torn
+    return path
 
 
 def first_complete(candidates: list[Path]) -> Path:

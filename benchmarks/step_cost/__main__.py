@@ -27,6 +27,7 @@ LEAST_BLOCKS, MOST_BLOCKS = 20, 200
 MARGIN = 1.03
 WIDEST = 0.03
 WARM_UP_STEPS = 10
+DOCTOR_BLOCKS = 20
 
 
 def main() -> int:
@@ -44,7 +45,7 @@ def main() -> int:
     arms = {name: make(Problem(size, device)) for name, make in the_arms().items()}
     seconds = measure(arms, device, MOST_BLOCKS if not chosen.quick else LEAST_BLOCKS, chosen.minutes * 60)
     memory = {name: of_memory(lambda name=name: the_arms()[name](Problem(size, device)), size, device) for name in arms}
-    return report(seconds, memory, size, device)
+    return report(seconds, memory, doctor_cost(Problem(size, device), Problem(size, device), device), size, device)
 
 
 def the_arms() -> dict[str, Callable[[Problem], Step]]:
@@ -73,7 +74,7 @@ def fetch_peer() -> None:
 
 
 def measure(
-    arms: dict[str, Step], device: torch.device, most_blocks: int, most_seconds: float
+    arms: dict[str, Step], device: torch.device, most_blocks: int, most_seconds: float, against: str = "base"
 ) -> dict[str, list[float]]:
     """Seconds a step, block after block, all arms in turn; until every interval is narrow enough."""
     for step in arms.values():
@@ -90,11 +91,19 @@ def measure(
             _wait(device)
             seconds[name].append((time.perf_counter() - started) / BLOCK_STEPS)
         if block % 5 == 0:
-            widest = max(interval(seconds[name], seconds["base"])[1] for name in arms if name != "base")
+            widest = max(interval(seconds[name], seconds[against])[1] for name in arms if name != against)
             print(f"block {block}: widest interval +-{100 * widest:.1f} %", flush=True)
             if block >= LEAST_BLOCKS and (widest <= WIDEST or time.monotonic() - began > most_seconds):
                 break
     return seconds
+
+
+def doctor_cost(watched: Problem, alone: Problem, device: torch.device) -> tuple[float, float]:
+    """Seconds of a refresh that the SAM doctor looks at, and of one that it does not: medians of blocks in turn."""
+    method = LookSAM(name="looksam", rho=RHO, k=1, alpha=ALPHA)
+    arms = {"looked at": basin(watched, method, looked_at=True), "alone": basin(alone, method)}
+    seconds = measure(arms, device, DOCTOR_BLOCKS, 0.0, against="alone")
+    return statistics.median(seconds["looked at"]), statistics.median(seconds["alone"])
 
 
 def of_memory(make: Callable[[], Step], size: object, device: torch.device) -> tuple[int, int]:
@@ -107,8 +116,9 @@ def of_memory(make: Callable[[], Step], size: object, device: torch.device) -> t
 
 
 def report(
-    seconds: dict[str, list[float]], memory: dict[str, tuple[int, int]], size: object, device: torch.device
-) -> int:
+    seconds: dict[str, list[float]], memory: dict[str, tuple[int, int]], doctor: tuple[float, float], size: object,
+    device: torch.device,
+) -> int:  # fmt: skip
     ratios = {name: interval(times, seconds["base"]) for name, times in seconds.items() if name != "base"}
     weights = Problem(size, device).weight_bytes  # type: ignore[arg-type]
     base_kept, base_peak = memory["base"]
@@ -120,6 +130,10 @@ def report(
         ideal = f"{ideal_of(name):.2f}" if ideal_of(name) else ""
         extra, transient = (kept - base_kept) / weights, (peak - base_peak) / weights
         print(f"{name:26}{ratio:14.3f}{100 * half:7.1f}%{ideal:>9}{extra:7.2f}x{transient:10.2f}x")
+    looked_at, alone = doctor
+    print(
+        f"{'refresh, looked at':26}{1e3 * looked_at:9.1f} ms against {1e3 * alone:.1f} ms: the SAM doctor, 3 + 1 in 50"
+    )
     cells = {}
     for k in REUSES:
         name = f"LookSAM k={k}"
@@ -135,6 +149,7 @@ def report(
     print(json.dumps({
         "question": "step_cost", "device": str(device), "blocks": len(seconds["base"]), "looksam": cells,
         "sam_ratio": round(ratios["SAM"][0], 4), "plain_loop_ratio": round(ratios["plain loop"][0], 4),
+        "doctor": {"looked_at_seconds": round(looked_at, 6), "not_looked_at_seconds": round(alone, 6)},
         "holds": all(cell["holds"] for cell in cells.values()),
     }))  # fmt: skip
     return 0

@@ -13,6 +13,9 @@ from torch import Tensor
 from benchmarks.step_cost.problem import LR, WEIGHT_DECAY, Problem
 from trainer.contract.methods import SAM, LookSAM, NoMethod
 from trainer.contract.optimizers import AdamW
+from trainer.contract.spec import Model, TrainingSpec
+from trainer.doctor import Doctor
+from trainer.listener import Silence
 from trainer.optimizer import GuardedOptimizer
 from trainer.parallel import ReducedGradients, World
 from trainer.passes import Evaluated, Tensors
@@ -30,6 +33,7 @@ class _OneBatch:
 
     def __init__(self, problem: Problem, reduced: ReducedGradients) -> None:
         self._problem, self._reduced = problem, reduced
+        self.on_pass: Callable[[int, bool, Tensor], None] | None = None
 
     def begin(self, *, refresh: bool) -> None:
         pass
@@ -38,6 +42,8 @@ class _OneBatch:
         self._reduced.zero_(keep_scalars=keep_numbers)
 
     def forward_backward(self, micro_batch: int, *, perturbed: bool = False) -> None:
+        if self.on_pass is not None:
+            self.on_pass(micro_batch, perturbed, self._problem.images)
         loss = self._problem.loss()
         loss.backward()  # type: ignore[no-untyped-call]
         self._reduced.scalars[int(perturbed)] += loss.detach()
@@ -48,21 +54,33 @@ class _OneBatch:
         return Evaluated(loss=loss, perturbed_loss=perturbed_loss, correct=zero, stop=zero)
 
 
-def basin(problem: Problem, method: NoMethod | SAM | LookSAM) -> Step:
+def basin(problem: Problem, method: NoMethod | SAM | LookSAM, *, looked_at: bool = False) -> Step:
+    """`looked_at`: the SAM doctor looks at every step, which has to be a refresh."""
     device = problem.images.device
     world = World.single(device)
     reduced = ReducedGradients(problem.weights, world, num_scalars=2)
     tensors = Tensors(weights=problem.weights, gradients=reduced.tensors, buffers=[])
     step = choose_step(method, tensors, MethodState.fresh(device))
-    optimizer = GuardedOptimizer(AdamW(name="adamw", lr=LR, weight_decay=WEIGHT_DECAY), problem.weights)
+    adamw = AdamW(name="adamw", lr=LR, weight_decay=WEIGHT_DECAY)
+    optimizer = GuardedOptimizer(adamw, problem.weights)
     passes, done = _OneBatch(problem, reduced), 0
+    spec = TrainingSpec(
+        model=Model(name="vit_tiny_patch16_224"), optimizer=adamw, method=method, steps=1,
+        global_batch_size=len(problem.images),
+    )  # fmt: skip
 
     def take() -> None:
         nonlocal done
         optimizer.step(step(done, passes).finite)
         done += 1
 
-    return take
+    def take_and_look() -> None:
+        doctor = Doctor(spec, world, tensors, 1)  # a fresh one, since the first refreshes are always looked at
+        tensors.watch, passes.on_pass = doctor, doctor.passed
+        take()
+        doctor.tell(done, Silence())
+
+    return take_and_look if looked_at else take
 
 
 def plain(problem: Problem) -> Step:

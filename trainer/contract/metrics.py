@@ -26,6 +26,26 @@ class Metric:
     description: str
 
 
+LAYER_GROUPS = {
+    "stem": "before the blocks (patch and position embedding, first convolution)",
+    "early": "the first third of the blocks",
+    "middle": "the second third of the blocks",
+    "late": "the last third of the blocks",
+    "head": "after the blocks (the classifier)",
+}
+"""Parts of a network that mean the same in every model, from its input to its output."""
+
+Phase = Literal["data", "forward_backward", "ascent", "optimizer", "communication"]
+
+PHASES: dict[Phase, str] = {
+    "data": "Waiting for images, copying and mixing them; on a GPU what the device waited for.",
+    "forward_backward": "Loss and gradient at the weights.",
+    "ascent": "Perturbing the weights, the passes there, and restoring them; reuse steps have none.",
+    "optimizer": "The method's arithmetic, clipping, the base optimizer, the average of the weights.",
+    "communication": "Sums over the workers, with the wait for the slowest.",
+}
+"""Where the time of a step goes; together they are the step."""
+
 CATALOGUE: tuple[Metric, ...] = (
     Metric(
         name="train_loss",
@@ -198,6 +218,18 @@ CATALOGUE: tuple[Metric, ...] = (
         group="method",
         description="Cosine between the directions of two refreshes: does what reuse adds still hold?",
     ),
+    *(
+        Metric(
+            name=f"direction_cosine/{layers}",
+            title=f"cos(g_v now, g_v before), {layers}",
+            unit="1",
+            direction="higher",
+            deterministic=True,
+            group="method",
+            description=f"The same over a part of the tensors alone: {part}.",
+        )
+        for layers, part in LAYER_GROUPS.items()
+    ),
     Metric(
         name="alpha",
         title="alpha in use",
@@ -252,6 +284,18 @@ CATALOGUE: tuple[Metric, ...] = (
         group="speed",
         description="Mean wall-clock seconds per step since the last point.",
     ),
+    *(
+        Metric(
+            name=f"{phase}_seconds",
+            title=f"Seconds per step: {phase.replace('_', '-')}",
+            unit="s",
+            direction="lower",
+            deterministic=False,
+            group="speed",
+            description=f"{part} Rank 0's mean since the last point.",
+        )
+        for phase, part in PHASES.items()
+    ),
     Metric(
         name="seconds",
         title="Seconds",
@@ -270,7 +314,44 @@ CATALOGUE: tuple[Metric, ...] = (
         group="speed",
         description="CPU time of all workers' processes in training steps so far, over all attempts.",
     ),
+    Metric(
+        name="memory_bytes",
+        title="Peak memory",
+        unit="B",
+        direction="lower",
+        deterministic=False,
+        group="speed",
+        description="Rank 0's most: on a GPU torch's tensors since the last point, on a CPU the process so far.",
+    ),
+    Metric(
+        name="gpu_utilization",
+        title="GPU utilisation",
+        unit="%",
+        direction="higher",
+        deterministic=False,
+        group="speed",
+        description="Share of the last second or less in which a GPU computed, by NVML: the mean over the workers.",
+    ),
+    Metric(
+        name="gpu_memory_bytes",
+        title="GPU memory in use",
+        unit="B",
+        direction="lower",
+        deterministic=False,
+        group="speed",
+        description="Memory in use on the fullest worker's GPU, by NVML, other processes' included.",
+    ),
+    Metric(
+        name="gpu_watts",
+        title="GPU power",
+        unit="W",
+        direction="lower",
+        deterministic=False,
+        group="speed",
+        description="Power that the GPUs of all workers draw together, by NVML.",
+    ),
 )
+"""Readings of a rank's own GPU are told beside these, under names outside of the catalogue: "gpu_watts/rank0"."""
 
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in CATALOGUE}
 DETERMINISTIC: frozenset[str] = frozenset(metric.name for metric in CATALOGUE if metric.deterministic)

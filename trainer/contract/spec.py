@@ -90,6 +90,9 @@ class Checkpoint(SpecPart):
     """Steps between two checkpoints, >= 1."""
     keep: int = Field(default=2, ge=1, le=100)
     """How many of the newest are kept, >= 1."""
+    keep_best: bool = True
+    """Save at every validation that is better than all before it (by top-1; of equals the lower loss), and keep the
+    newest of these besides: at most one more checkpoint a validation, and one more on the disk."""
 
 
 class Logging(SpecPart):

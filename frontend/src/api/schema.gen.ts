@@ -555,6 +555,13 @@ export interface components {
              * @default 2
              */
             keep: number;
+            /**
+             * Keep Best
+             * @description Save at every validation that is better than all before it (by top-1; of equals the lower loss), and keep the
+             *     newest of these besides: at most one more checkpoint a validation, and one more on the disk.
+             * @default true
+             */
+            keep_best: boolean;
         };
         /**
          * Checkpoint
@@ -2691,7 +2698,8 @@ export interface components {
             /**
              * @default {
              *       "every_steps": 100,
-             *       "keep": 2
+             *       "keep": 2,
+             *       "keep_best": true
              *     }
              */
             checkpoint: components["schemas"]["Checkpoint-Input"];

@@ -158,7 +158,7 @@ function axisWidth(plot: uPlot, labels: string[] | null): number {
 }
 
 function formatTick(tick: number, unit: string): string {
-  return unit === "%" ? `${Math.round(tick * 10) / 10}` : formatValue(tick);
+  return unit === "%" ? `${Math.round(tick * 10) / 10}` : formatValue(tick, unit);
 }
 
 function drawGuides(plot: uPlot, shape: ChartShape): void {

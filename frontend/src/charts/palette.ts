@@ -3,7 +3,7 @@
  * Light and dark variants keep a contrast of at least 3:1 against the card they are drawn on. A dash pattern goes with
  * each role, so that colour never carries the meaning alone.
  */
-export type Role = "training" | "validation" | "signal" | "second";
+export type Role = "training" | "validation" | "signal" | "second" | "third";
 export type Scheme = "light" | "dark";
 
 interface Stroke {
@@ -17,6 +17,7 @@ const STROKES: Record<Role, Stroke> = {
   validation: { light: "#c24e00", dark: "#f0a35e", dash: [7, 4] },
   signal: { light: "#007a5a", dark: "#2fc79a", dash: [] },
   second: { light: "#a64d79", dark: "#e08bb8", dash: [3, 3] },
+  third: { light: "#5f3300", dark: "#ae7744", dash: [10, 3, 2, 3] },
 };
 
 /**

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.contract.metrics import DETERMINISTIC
+from trainer.contract.metrics import DETERMINISTIC, PHASES
 from trainer.datasets.order import EndlessOrder, plan_batches
 
 LOOKSAM = {"name": "looksam", "rho": 0.1, "k": 5}
@@ -96,6 +96,12 @@ def test_two_workers(two_ranks, run, small_spec, tmp_path):
                     name,
                 )
     assert second[0]["points"] == {}, "only rank 0 tells"
+    for values in first[2]["points"].values():
+        if "step_seconds" in values:
+            phases = {phase: values[f"{phase}_seconds"] for phase in PHASES}
+            assert phases["communication"] > 0
+            # Means of differences of one clock's readings, of some 1e5 s at 1e-16: a few 1e-11 s each.
+            assert sum(phases.values()) <= values["step_seconds"] + 1e-9
 
     # Both stop at the step that rank 0's wish reached, though rank 1 wished for it all along.
     assert [(answer[6]["reason"], answer[6]["step"]) for answer in (first, second)] == [("cancelled_by_user", 7)] * 2

@@ -33,6 +33,7 @@ SMALL: dict[str, Any] = {
     "global_batch_size": 32,
     "steps": 12,
     "logging": {"every_steps": 3},
+    "checkpoint": {"keep_best": False},  # so that tests can count those that are due by the step
 }
 
 

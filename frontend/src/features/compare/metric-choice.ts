@@ -59,10 +59,15 @@ export function metricTitle(metric: Pick<MetricInfo, "title">): string {
 /** The range that values of the metric can have, for its axis. */
 export function boundsOf(metric: MetricInfo): readonly [number, number] | undefined {
   if (metric.unit === "%") return [0, 100];
-  return metric.name.endsWith("_cosine") ? [-1, 1] : undefined;
+  return isCosine(metric) ? [-1, 1] : undefined;
 }
 
 /** Whether the sign of the metric matters. */
 export function isSigned(metric: MetricInfo): boolean {
-  return metric.name.endsWith("_cosine") || metric.name === "loss_rise";
+  return isCosine(metric) || metric.name === "loss_rise";
+}
+
+/** Of all tensors ("direction_cosine") or of a part of them ("direction_cosine/head"). */
+function isCosine(metric: MetricInfo): boolean {
+  return metric.name.split("/")[0]?.endsWith("_cosine") ?? false;
 }

@@ -15,7 +15,7 @@ export interface ChartDefinition {
   /** What good looks like, in one sentence that is always shown. */
   good?: string;
   lines: readonly LineDefinition[];
-  /** Methods that report it; absent: all do. */
+  /** Methods that report it; absent: all do; none: shown where there are points. */
   methods?: readonly string[];
   canBeLogarithmic?: boolean;
   zeroLine?: boolean;
@@ -79,6 +79,43 @@ export const SECTIONS: readonly ChartSection[] = [
         description: "Training images per second over all workers since the last point.",
         lines: [{ metric: "images_per_second", label: "all workers", role: "training" }],
       },
+      {
+        title: "Time of a step",
+        description:
+          "Where the seconds of a step go, the mean since the last point on rank 0: waiting for images; loss and gradient at the weights; the ascent with its second gradient; the optimizer; sums over the workers, with the wait for the slowest.",
+        lines: [
+          { metric: "forward_backward_seconds", label: "forward-backward", role: "training" },
+          { metric: "ascent_seconds", label: "ascent", role: "signal" },
+          { metric: "data_seconds", label: "data", role: "validation" },
+          { metric: "communication_seconds", label: "communication", role: "second" },
+          { metric: "optimizer_seconds", label: "optimizer", role: "third" },
+        ],
+      },
+      {
+        title: "Peak memory",
+        description:
+          "Rank 0's most: on a GPU of torch's tensors since the last point, on a CPU of the whole process so far.",
+        lines: [{ metric: "memory_bytes", label: "rank 0", role: "training" }],
+      },
+      {
+        title: "GPU utilisation",
+        description: "Share of the last second or less in which a GPU computed, by NVML: the mean over the workers.",
+        lines: [{ metric: "gpu_utilization", label: "mean", role: "training" }],
+        methods: [],
+        bounds: [0, 100],
+      },
+      {
+        title: "GPU memory in use",
+        description: "Memory in use on the fullest worker's GPU, by NVML, other processes' included.",
+        lines: [{ metric: "gpu_memory_bytes", label: "fullest", role: "training" }],
+        methods: [],
+      },
+      {
+        title: "GPU power",
+        description: "Power that the GPUs of all workers draw together, by NVML.",
+        lines: [{ metric: "gpu_watts", label: "all workers", role: "training" }],
+        methods: [],
+      },
     ],
   },
 ];
@@ -108,6 +145,22 @@ export const SIGNALS: ChartSection = {
       description: "Cosine between the directions of two refreshes.",
       good: "Good is 0.2 or more: near 0 the stored direction no longer holds when it is reused; lower k or take a larger batch.",
       lines: [{ metric: "direction_cosine", label: "cosine", role: "signal" }],
+      methods: REUSING,
+      zeroLine: true,
+      bounds: [-1, 1],
+    },
+    {
+      title: "cos(g_v now, before) by layers",
+      description:
+        "The same over parts of the network alone: what comes before the blocks, the thirds of the blocks, and the head.",
+      good: "Good is all five near each other: a part far below the rest is where reuse adds mostly noise.",
+      lines: [
+        { metric: "direction_cosine/stem", label: "stem", role: "validation" },
+        { metric: "direction_cosine/early", label: "early blocks", role: "training" },
+        { metric: "direction_cosine/middle", label: "middle blocks", role: "signal" },
+        { metric: "direction_cosine/late", label: "late blocks", role: "second" },
+        { metric: "direction_cosine/head", label: "head", role: "third" },
+      ],
       methods: REUSING,
       zeroLine: true,
       bounds: [-1, 1],

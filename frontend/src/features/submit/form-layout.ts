@@ -93,6 +93,7 @@ export const LABELS: Readonly<Record<string, string>> = {
   "evaluation.sharpness_radius": "Sharpness radius",
   "checkpoint.every_steps": "Checkpoint every (steps)",
   "checkpoint.keep": "Checkpoints kept",
+  "checkpoint.keep_best": "Keep the best one, too",
   "logging.every_steps": "Report every (steps)",
   "resources.gpus_per_worker": "GPUs per worker",
 };

@@ -54,7 +54,10 @@ function ChartGrid({ title, charts, columns, markers, method, live }: ChartGridP
   return (
     <section aria-label={title}>
       <h2 className={classes.section}>{title}</h2>
-      <div className={classes.grid} data-count={charts.length === 2 ? "two" : charts.length === 6 ? "six" : "many"}>
+      <div
+        className={classes.grid}
+        data-count={charts.length === 2 ? "two" : charts.length >= 6 ? "six-or-more" : "many"}
+      >
         {shown.map(({ chart, lines }) => (
           <div key={chart.title} className={classes.cell}>
             <ChartCard
@@ -67,7 +70,7 @@ function ChartGrid({ title, charts, columns, markers, method, live }: ChartGridP
               canBeLogarithmic={chart.canBeLogarithmic}
               zeroLine={chart.zeroLine}
               bounds={chart.bounds}
-              height={charts.length === 2 ? 260 : charts.length === 6 ? 210 : 180}
+              height={charts.length === 2 ? 260 : charts.length >= 6 ? 210 : 180}
               emptyText={live ? "Waiting for the first point." : "This run has no points for it."}
             />
             {chart.good && (
