@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from trainer.looksam import OverRanks, norms
 from trainer.loss_scale import LossScale
 
 
@@ -35,7 +36,10 @@ class Watch(Protocol):
 
 @dataclass(kw_only=True)
 class Tensors:
-    """What a step works on: trainable tensors, their gradients in the same order, buffers a forward pass may write."""
+    """What a step works on: trainable tensors, their gradients in the same order, buffers a forward pass may write.
+
+    Where the ranks share the weights out, these are this rank's parts.
+    """
 
     weights: Sequence[Tensor]
     gradients: list[Tensor]
@@ -43,6 +47,12 @@ class Tensors:
     buffers: list[Tensor]
     loss_scale: LossScale = field(default_factory=LossScale)
     watch: Watch | None = None
+    over_ranks: OverRanks | None = None
+    """Sums numbers of the parts; None where the tensors are whole."""
+
+    def norms(self, tensors: Sequence[Tensor] | None = None) -> Tensor:
+        """L2 norms of whole tensors from what is here of each, shape (tensors,), float64; by default the gradients'."""
+        return norms(self.gradients if tensors is None else tensors, self.over_ranks)
 
 
 class Passes(Protocol):
