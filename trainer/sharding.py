@@ -32,8 +32,8 @@ from trainer.errors import first_line, is_out_of_memory, rejected
 from trainer.looksam import OverRanks
 from trainer.parallel import ReducedGradients, World
 
-LEAST_SHARE = 0.005
-"""Of the network's elements, that a block must hold to be gathered by itself: a message for less costs more than the
+LEAST_SHARE = 0.01
+"""Of the network's elements, that a block must hold to be gathered by itself: for less a message costs more than the
 memory is worth."""
 
 
@@ -52,11 +52,14 @@ def shard_(network: nn.Module, world: World) -> None:
     try:
         # The whole too: else a validation would leave its weights gathered, and stale after the next step.
         for module in [*_blocks(network), network]:
+            module.register_forward_hook(_no_view)
             sharded = fully_shard(module, mesh=mesh, reshard_after_forward=True)
             # The loss carries 1/ranks already, so gradients are summed; gloo knows no other reduction.
             sharded.set_gradient_divide_factor(1.0)
             sharded.set_force_sum_reduction_for_comms(True)
-    except (ValueError, NotImplementedError, AssertionError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
         raise rejected(
             f"execution.sharding is full: torch cannot share out this model ({first_line(error)}). Set it to none."
         ) from error
@@ -73,19 +76,28 @@ def refusal(error: Exception, model_name: str) -> Exception:
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
-    """The modules that stand in a row and hold a good share of the weights, inner ones first."""
-    least = LEAST_SHARE * sum(weight.numel() for weight in network.parameters())
+    """The modules that stand in a row and hold a good share of the weights beside those inside them; inner ones first.
+
+    A layer without parts is none: its parent may read its weights without computing it. A network without such rows is
+    gathered as a whole.
+    """
     rows = [module for module in network.modules() if isinstance(module, nn.Sequential | nn.ModuleList)]
-    members = {id(child): child for row in rows for child in row}
-    blocks = [
-        module
-        for module in members.values()
-        if any(module.children())  # a layer alone may be read by its parent, which is not computing it
-        and not isinstance(module, nn.ModuleList | nn.ModuleDict)
-        and sum(weight.numel() for weight in module.parameters()) >= least
-    ]
-    depth = {id(module): name.count(".") for name, module in network.named_modules()}
-    return sorted(blocks, key=lambda module: -depth[id(module)])
+    in_a_row = {id(member) for row in rows for member in row}
+    least = LEAST_SHARE * sum(weight.numel() for weight in network.parameters())
+    blocks: list[nn.Module] = []
+    taken: set[nn.Parameter] = set()
+    for _, module in sorted(network.named_modules(), key=lambda named: -named[0].count(".")):
+        left = set(module.parameters()) - taken
+        is_block = id(module) in in_a_row and any(module.children()) and not isinstance(module, nn.ModuleList)
+        if is_block and sum(weight.numel() for weight in left) >= least:
+            blocks.append(module)
+            taken |= left
+    return blocks
+
+
+def _no_view(module: nn.Module, inputs: object, output: object) -> Tensor | None:
+    """An output's gradient tells torch to gather the block again; it is missed where a view is written to in place."""
+    return output.clone() if isinstance(output, Tensor) and output._is_view() else None
 
 
 def in_step(
