@@ -176,12 +176,15 @@ def test_a_sharded_run_goes_on_bit_for_bit_and_with_another_sharding(two_ranks, 
     assert network(random_images(preparation_of(saved, spec))).isfinite().all()
 
 
-def test_the_same_bits_as_without_sharding(two_ranks, small_spec):
+def test_the_same_bits_as_without_sharding(two_ranks, run, small_spec):
     """Two ranks add two numbers, whose order does not matter: without norms of whole tensors every bit is the same."""
     # Not torch's fused ones: they round the last elements of a tensor, which do not fill a vector, otherwise.
     base = {"method": {"name": "none"}, "optimizer": {"name": "lion", "lr": 0.001, "weight_decay": 0.1}}
+    source = run(small_spec(**{**COMMON, "steps": 1}, seed=1)).folder
     cases = {
-        "fp32": {"precision": "fp32"},
+        "fp32, fine-tuning": {
+            "precision": "fp32", "model": {**COMMON["model"], "init_from": {"checkpoint": str(source)}},
+        },
         "bf16, checkpointing": {"precision": "bf16", "execution": {"activation_checkpointing": True}},
         "fp16": {"precision": "fp16", "loss_scale": 2.0**24},
         "running statistics": {"model": {"name": "test_resnet"}, "steps": 4},
