@@ -1,9 +1,10 @@
 """The SAM doctor: each run proves that the optimizer does what its spec says, by looking, not by trusting the code.
 
 What is looked at, at a refresh: the size of eps against the method's formula; that all ranks moved alike (where the
-ascent is the global batch's); that the weights came back bit for bit; that both passes saw the same images under the
-same masks, each once; that running statistics were updated by the first pass alone; how much of eps survives the
-rounding of bf16 or fp16. At the end: how many steps were refreshes, against the calendar.
+ascent is the global batch's, and the ranks hold replicas: parts of one copy cannot drift apart); that the weights came
+back bit for bit; that both passes saw the same images under the same masks, each once; that running statistics were
+updated by the first pass alone; how much of eps survives the rounding of bf16 or fp16. At the end: how many steps were
+refreshes, against the calendar.
 
 The first three refreshes of a process are looked at, then one in fifty: it costs copies and waits for the device.
 What does not hold is told once, as a warning with its remedy; training goes on.
@@ -95,16 +96,22 @@ class Doctor:
                 torch.linalg.vector_norm(weight.double() - before.double())
                 for weight, before in zip(self._tensors.weights, saved, strict=True)
             ])  # fmt: skip
+            if self._tensors.over_ranks is not None:
+                eps_norms = self._tensors.over_ranks(eps_norms.square()).sqrt()
             self._findings.append(self._size(eps_norms, saved, gradient_norms, rho, loss_scale))
             if self._spec.precision in AUTOCAST and self._spec.ascent_precision is None and rho > 0:
                 self._findings.append(self._survival(saved))
-            if self._world.size > 1 and getattr(self._spec.method, "perturbation", "") == "global":
+            are_replicas = self._world.size > 1 and self._tensors.over_ranks is None
+            if are_replicas and getattr(self._spec.method, "perturbation", "") == "global":
                 self._findings.append(self._alike())
 
     def restored(self, saved: Sequence[Tensor]) -> None:
         """The weights should be w again."""
         if self.looks:
             same = all(torch.equal(a, b) for a, b in zip(self._tensors.weights, saved, strict=True))
+            if self._tensors.over_ranks is not None:  # rank 0, which tells, has seen its own parts only
+                differing = torch.full((), float(not same), device=saved[0].device)
+                same = self._tensors.over_ranks(differing).item() == 0
             if same and any(finding.item == "restore" for finding in self._findings):
                 return  # said of the first micro-batch
             self._findings.append(Finding(
@@ -155,7 +162,7 @@ class Doctor:
         self, eps_norms: Tensor, saved: Sequence[Tensor], gradient_norms: Tensor, rho: float, loss_scale: float
     ) -> Finding:
         expected = self._expected_norms(saved, gradient_norms, rho, loss_scale)
-        rounding = looksam.norms(saved) * torch.finfo(saved[0].dtype).eps
+        rounding = self._tensors.norms(saved) * torch.finfo(saved[0].dtype).eps
         off = (eps_norms - expected).abs() > SIZE_TOLERANCE * expected + rounding
         total, wanted = looksam.total(eps_norms).item(), looksam.total(expected).item()
         return Finding(
@@ -171,7 +178,7 @@ class Doctor:
             return torch.zeros_like(gradient_norms)
         if not isinstance(method, LayerSAM | LookLayerSAM):
             return rho * gradient_norms / total
-        sizes, expected = looksam.norms(saved), []
+        sizes, expected = self._tensors.norms(saved), []
         trusts = [1.0 if w.ndim <= 1 or s == 0 else s.item() for w, s in zip(saved, sizes, strict=True)]
         left_out = [method.one_dimensional == "excluded" and w.ndim <= 1 for w in saved]
         dual = sum((t * g.item()) ** 2 for t, g, out in zip(trusts, gradient_norms, left_out, strict=True) if not out)
@@ -196,6 +203,8 @@ class Doctor:
             eps = (weight.double() - before.double()).flatten()
             left = (weight.to(dtype).double() - before.to(dtype).double()).flatten()
             numbers += torch.stack([eps @ left, eps @ eps, left @ left])
+        if self._tensors.over_ranks is not None:
+            numbers = self._tensors.over_ranks(numbers)
         inner, eps_squared, left_squared = numbers.tolist()
         cosine = inner / (eps_squared * left_squared) ** 0.5 if eps_squared * left_squared > 0 else 0.0
         return Finding(

@@ -11,6 +11,7 @@ from trainer.datasets.image_set import ImageSet
 from trainer.gradient import arithmetic
 from trainer.model import keep_buffers_of_first
 from trainer.parallel import World
+from trainer.sharding import in_step, is_on
 
 
 @torch.no_grad()
@@ -25,11 +26,11 @@ def validate(
     was_training = model.training
     model.eval()
     try:
-        for pixels, labels in images.share_of(world.rank, world.size, batch_size):
-            with arithmetic(spec.precision, world.device):
+        for pixels, labels, counts in in_step(images, spec, world, batch_size):
+            with arithmetic(spec.precision, world.device, keeps_weights=not is_on(spec, world)):
                 logits = model(pixels)
                 loss = cross_entropy(logits, labels, reduction="sum")
-            sums += torch.stack([loss.double(), (logits.argmax(dim=1) == labels).sum().double()])
+            sums += counts * torch.stack([loss.double(), (logits.argmax(dim=1) == labels).sum().double()])
             world.passed()
     finally:
         model.train(was_training)

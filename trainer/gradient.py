@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
-from trainer import randomness
+from trainer import randomness, sharding
 from trainer.contract.spec import TrainingSpec
 from trainer.cpu_time import StepsCpuTime
 from trainer.datasets.image_set import TrainingSet
@@ -32,9 +32,15 @@ gradient, and `GpuReadings` behind them."""
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def arithmetic(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """The passes' arithmetic: bf16 and fp16 are autocast over float32 weights."""
-    return torch.autocast(device.type, dtype=AUTOCAST[precision]) if precision in AUTOCAST else nullcontext()
+def arithmetic(precision: str, device: torch.device, *, keeps_weights: bool = True) -> AbstractContextManager[object]:
+    """The passes' arithmetic: bf16 and fp16 are autocast over float32 weights.
+
+    `keeps_weights`: what a pass has rounded is kept to its end, for weights that are used twice. A sharded network
+    drops each block's weights behind it, and a copy kept would defeat that.
+    """
+    if precision not in AUTOCAST:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=AUTOCAST[precision], cache_enabled=keeps_weights)
 
 
 class BatchGradient:
@@ -54,6 +60,7 @@ class BatchGradient:
         self.on_pass: Callable[[int, bool, torch.Tensor], None] | None = None
         """Called before each pass, when its masks are seeded: micro-batch, perturbed or not, images."""
         self._step, self._stop_wanted, self._precision = 0, False, spec.precision
+        self._is_sharded = sharding.is_on(spec, world)
 
     def at(self, step: int, *, stop_wanted: bool = False, reads: bool = False) -> BatchGradient:
         """The passes of one step (`trainer.passes.Passes`); `reads`: what NVML says shall come with it."""
@@ -91,7 +98,7 @@ class BatchGradient:
         self.world.passed()
 
     def _pass(self, pixels: torch.Tensor, targets: torch.Tensor, *, perturbed: bool) -> None:
-        with arithmetic(self._precision, self.world.device):
+        with arithmetic(self._precision, self.world.device, keeps_weights=not self._is_sharded):
             logits = self._forward(pixels)
             loss = self._loss.of(logits, targets) / (self.num_ranks * self.num_micro_batches)
         (loss * self.scale.factor).backward()  # type: ignore[no-untyped-call]

@@ -50,9 +50,7 @@ def load_(
         world.from_first_(told)  # also where rank 0 failed: the others must not wait for ever, and end alike
     if told.any():
         raise _decoded(told)
-    with torch.no_grad():
-        for tensor in [*network.parameters(), *network.buffers()]:
-            world.from_first_(tensor)
+    model.take_first_(network, world)
 
 
 def _encoded(error: TrainerError) -> Tensor:

@@ -38,32 +38,31 @@ import torch
 from torch import Tensor
 
 from trainer.contract.methods import Layerwise
-from trainer.looksam import norms, total
+from trainer.looksam import OverRanks, norms, total
 
 
 @torch.no_grad()
 def ascent(
     weights: Sequence[Tensor], gradient: Sequence[Tensor], gradient_norms: Tensor, *, rho: float, rule: Layerwise,
-    exclude_one_dimensional: bool, loss_scale: float | Tensor = 1.0,
+    exclude_one_dimensional: bool, loss_scale: float | Tensor = 1.0, over_ranks: OverRanks | None = None,
 ) -> list[Tensor]:  # fmt: skip
     """eps^l/g^l for each tensor, 0-dim, in the dtype of the gradient.
 
     `gradient_norms` are those of each tensor, shape (tensors,), float64; ||g|| goes over all, also the excluded ones.
-    The gradient is that of the loss times `loss_scale`, which `literal` alone must know.
+    The gradient is that of the loss times `loss_scale`, which `literal` alone must know. `over_ranks`: see `looksam`.
     """
-    scales = _scales(weights, gradient_norms, rule, exclude_one_dimensional, loss_scale) * rho
+    one_dimensional, sizes = _one_dimensional(weights), norms(weights, over_ranks)
+    scales = _scales(one_dimensional, sizes, gradient_norms, rule, exclude_one_dimensional, loss_scale) * rho
     # A gradient near the smallest numbers would need a scale beyond the largest: eps^l is smaller then, not infinite.
     scales = scales.clamp(max=torch.finfo(gradient[0].dtype).max).to(gradient[0].dtype)
     return list(scales.unbind())
 
 
 def _scales(
-    weights: Sequence[Tensor], gradient_norms: Tensor, rule: Layerwise, exclude_one_dimensional: bool,
+    one_dimensional: Tensor, sizes: Tensor, gradient_norms: Tensor, rule: Layerwise, exclude_one_dimensional: bool,
     loss_scale: float | Tensor,
 ) -> Tensor:  # fmt: skip
     """eps^l/g^l for rho = 1, shape (tensors,), float64."""
-    sizes = norms(weights)
-    one_dimensional = _one_dimensional(weights)
     has_trust_one = one_dimensional | (sizes == 0)
     sizes = torch.where(has_trust_one, 1.0, sizes)
     perturbed = gradient_norms != 0

@@ -1,4 +1,4 @@
-"""LookSAM's mathematics: pure functions on lists of tensors. They know no model, no loss, no optimizer and no ranks.
+"""LookSAM's mathematics: pure functions on lists of tensors. They know no model, no loss and no optimizer.
 
 LookSAM (arXiv 2203.02714, CVPR 2022). Only the paper's abstract and introduction could be checked, not its full text;
 the formulas are those that five independent implementations agree on, mended where these are known to be wrong.
@@ -37,11 +37,14 @@ Cost in gradient evaluations: a refresh 2, a reuse 1, so T + ceil(T/k) for T ste
 one copy of the weights for u, which holds g while a refresh runs, and then one more for the weights themselves.
 
 Numbers are float64 tensors on the device of the weights; nothing here waits for the device.
+
+Where the ranks share the tensors out (`trainer.sharding`), the lists hold this rank's part of each, which may be empty,
+and `over_ranks` sums numbers of the parts; all numbers are those of the whole tensors then. None: they are whole here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,14 +64,19 @@ MAX_SAMPLE = 2**20
 """Elements of the direction that the cosine with the one before is taken over, at most: all of a smaller model."""
 
 
-def norms(tensors: Sequence[Tensor]) -> Tensor:
+OverRanks = Callable[[Tensor], Tensor]
+"""Sums a tensor of numbers over the ranks, in place; every rank gets the same bits."""
+
+
+def norms(tensors: Sequence[Tensor], over_ranks: OverRanks | None = None) -> Tensor:
     """L2 norm of each tensor, shape (tensors,), in float64."""
-    return torch.stack(torch._foreach_norm(list(tensors), 2, dtype=torch.float64))
+    each = torch.stack(torch._foreach_norm(list(tensors), 2, dtype=torch.float64))
+    return each if over_ranks is None else over_ranks(each.square()).sqrt()
 
 
-def norm(tensors: Sequence[Tensor]) -> Tensor:
+def norm(tensors: Sequence[Tensor], over_ranks: OverRanks | None = None) -> Tensor:
     """L2 norm over all tensors as one vector, in float64."""
-    return total(norms(tensors))
+    return total(norms(tensors, over_ranks))
 
 
 def total(each: Tensor) -> Tensor:
@@ -77,9 +85,10 @@ def total(each: Tensor) -> Tensor:
     return whole
 
 
-def inners(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+def inners(a: Sequence[Tensor], b: Sequence[Tensor], over_ranks: OverRanks | None = None) -> Tensor:
     """Inner product of each pair, shape (tensors,), in float64."""
-    return torch.stack([_inner(x.reshape(-1), y.reshape(-1)) for x, y in zip(a, b, strict=True)])
+    each = torch.stack([_inner(x.reshape(-1), y.reshape(-1)) for x, y in zip(a, b, strict=True)])
+    return each if over_ranks is None else over_ranks(each)
 
 
 def _inner(x: Tensor, y: Tensor) -> Tensor:
@@ -144,18 +153,18 @@ class Split:
 @torch.no_grad()
 def split(
     gradient: list[Tensor], perturbed_gradient: Sequence[Tensor], gradient_norms: Tensor, perturbed_norms: Tensor,
-    scope: Scope = "global",
+    scope: Scope = "global", over_ranks: OverRanks | None = None,
 ) -> Split:  # fmt: skip
     """Takes the part of g_s along g away. `gradient` is overwritten: its memory becomes the direction's.
 
     The norms are those of each tensor, shape (tensors,).
     """
-    products = inners(gradient, perturbed_gradient)
+    products = inners(gradient, perturbed_gradient, over_ranks)
     gradient_norm, perturbed_norm = scoped_norm(gradient_norms, scope), scoped_norm(perturbed_norms, scope)
     along = torch.where(gradient_norm == 0, 0.0, scoped_inner(products, scope) / gradient_norm**2)
     _multiply(gradient, -along)
     torch._foreach_add_(gradient, list(perturbed_gradient))  # now g_v
-    rest = scoped_norm(norms(gradient), scope)
+    rest = scoped_norm(norms(gradient, over_ranks), scope)
     exists = rest > NEGLIGIBLE_SHARE[gradient[0].dtype] * perturbed_norm
     _multiply(gradient, torch.where(exists, 1.0 / rest, 0.0))  # now u
     orthogonal_norm = torch.where(exists, rest, 0.0)
@@ -186,7 +195,10 @@ def clip(gradient: list[Tensor], max_norm: float, gradient_norm: Tensor) -> None
 
 @torch.no_grad()
 def sample(direction: Sequence[Tensor]) -> list[Tensor]:
-    """Copies of at most 2^20 elements, the same ones each time and some of every tensor; all of a small model."""
+    """Copies of at most 2^20 elements, the same ones each time and some of every tensor; all of a small model.
+
+    Each rank samples the parts that it has.
+    """
     stride = _stride(sum(tensor.numel() for tensor in direction), len(direction))
     return [tensor.reshape(-1)[::stride].clone() for tensor in direction]
 
@@ -216,13 +228,15 @@ class Overlap:
         return Overlap(products=products, norms=now, norms_before=before, exist=self.exist).cosine(scope)
 
 
-def overlap(now: Split, before: Sequence[Tensor], before_exists: Tensor) -> Overlap:
+def overlap(
+    now: Split, before: Sequence[Tensor], before_exists: Tensor, over_ranks: OverRanks | None = None
+) -> Overlap:
     """`before` is the `sample` of the direction of the refresh before."""
     stride = _stride(sum(tensor.numel() for tensor in now.direction), len(before))
     current = [tensor.reshape(-1)[::stride] for tensor in now.direction]
     return Overlap(
-        products=inners(current, before), norms=norms(current), norms_before=norms(before),
-        exist=now.exists & before_exists,
+        products=inners(current, before, over_ranks), norms=norms(current, over_ranks),
+        norms_before=norms(before, over_ranks), exist=now.exists & before_exists,
     )  # fmt: skip
 
 

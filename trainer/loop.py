@@ -16,7 +16,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor
 
-from trainer import checkpoint, data, looksam, model, randomness, resume, sharpness
+from trainer import checkpoint, data, looksam, model, randomness, resume, sharding, sharpness
 from trainer import initial as initial_weights
 from trainer.cadence import Cadence
 from trainer.contract.ends import EndReason
@@ -33,7 +33,7 @@ from trainer.listener import Listener, Outcome, Silence
 from trainer.loss_scale import LossScale
 from trainer.memory import PeakMemory
 from trainer.optimizer import GuardedOptimizer, learning_rate
-from trainer.parallel import LateFlags, ReducedGradients, World
+from trainer.parallel import LateFlags, World
 from trainer.passes import Passes, Tensors
 from trainer.preparation import Preparation
 from trainer.step import Descent, MethodState, Step, choose_step
@@ -88,21 +88,23 @@ def _train(
     network = model.build(spec, images, world)
     if saved is None:
         load_initial_(network, spec, images, world, tell)
+    if sharding.is_on(spec, world):
+        model.shard_(network, spec, images, world)
     averaged = None if spec.ema_decay is None else ModelEmaV3(network, decay=spec.ema_decay, use_warmup=True)
-    weights = [weight for weight in network.parameters() if weight.requires_grad]
-    readings = GpuReadings(world)
-    reduced = ReducedGradients(weights, world, NUM_SCALARS + readings.num_scalars)
+    weights, readings = sharding.weights_of(network, world), GpuReadings(world)
+    reduced = weights.gradients(NUM_SCALARS + readings.num_scalars)
     scale = LossScale.of(spec.precision)
     gradient = BatchGradient(network, images.train, spec, plan, world, reduced, scale, images.num_classes, readings)
 
     # Base optimizer and method
-    optimizer = GuardedOptimizer(spec.optimizer, weights, network)
+    optimizer = GuardedOptimizer(spec.optimizer, weights.here, network, weights.parameters)
     state = MethodState.fresh(world.device)
     standing = resume.Standing() if saved is None else resume.put_back(
-        saved, network, averaged, optimizer, state, scale, world
+        saved, network, averaged, optimizer, state, scale, weights
     )  # fmt: skip
     tensors = Tensors(
-        weights=weights, gradients=reduced.tensors, buffers=list(network.buffers()), loss_scale=scale,
+        weights=weights.here, gradients=reduced.tensors, buffers=list(network.buffers()), loss_scale=scale,
+        over_ranks=weights.over_ranks,
         clock=gradient.clock, layer_groups=masks_of(layer_groups(network), world.device),
     )  # fmt: skip
     doctor = Doctor(spec, world, tensors, plan.num_micro_batches)
@@ -125,7 +127,7 @@ def _train(
             if scale.moves:
                 reduced.multiply_(1 / scale.factor)  # once, on d: what led to it does not depend on the scale
             if spec.clip_norm is not None:
-                looksam.clip(reduced.tensors, spec.clip_norm, looksam.norm(reduced.tensors))
+                looksam.clip(reduced.tensors, spec.clip_norm, looksam.norm(reduced.tensors, weights.over_ranks))
             optimizer.step(descent.finite)
             scale.applied()
             if averaged is not None:
@@ -165,7 +167,7 @@ def _train(
         if done == total and images.test is not None:
             numbers |= validate(network, images.test, spec, world, name="test")
         if done == total and spec.evaluation.sharpness_radius is not None:
-            numbers |= sharpness.measure(network, weights, reduced, images.train, spec, world)
+            numbers |= sharpness.measure(network, weights.here, reduced, images.train, spec, world, weights.over_ranks)
         if logs:
             numbers |= gradient.clock.since_last() | memory.since_last() | readings.told() | speed.since_last(done)
             numbers["cpu_seconds"] = gradient.cpu_time.total.item()
@@ -175,9 +177,10 @@ def _train(
         tell.progress(done, total, cadence.epoch(done))
 
         standing.seconds = speed.seconds
-        if world.is_first and (saves or stopping):
+        if (saves or stopping) and (world.is_first or weights.is_shared):
             standing.cpu_seconds = gradient.cpu_time.total.item()
-            captured = resume.capture(standing, spec, network, averaged, optimizer, state, scale, world, prepared)
+            captured = resume.capture(standing, spec, network, averaged, optimizer, state, scale, weights, prepared)
+        if (saves or stopping) and world.is_first:
             path, size_bytes = checkpoint.save(captured, folder, before_rename=tell.before_checkpoint)
             tell.checkpoint(done, path, size_bytes)
             best_step = standing.best.step if standing.best is not None and spec.checkpoint.keep_best else None

@@ -8,8 +8,9 @@ from typing import Any, Protocol, cast
 import timm
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
-from trainer import randomness
+from trainer import randomness, sharding
 from trainer.contract.spec import TrainingSpec
 from trainer.datasets.image_set import DTYPES, VisionData
 from trainer.errors import first_line, is_out_of_memory, rejected
@@ -28,18 +29,36 @@ class InputShape(Protocol):
 
 
 def build(spec: TrainingSpec, data: VisionData, world: World) -> nn.Module:
-    """Raises TrainerError(spec_rejected_by_trainer) naming the field, where timm or the first forward pass refuses."""
+    """A network on the rank's device; where it is to be sharded whole on the CPU, for `shard_`.
+
+    Raises TrainerError(spec_rejected_by_trainer) naming the field, where timm or the first forward pass refuses.
+    """
     randomness.seed_initialisation(spec.seed)
-    model = create(spec, data).to(device=world.device, dtype=DTYPES[spec.precision])
+    is_sharded = sharding.is_on(spec, world)
+    device = torch.device("cpu") if is_sharded else world.device
+    model = create(spec, data).to(device=device, dtype=DTYPES[spec.precision])
     if spec.execution.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if spec.execution.activation_checkpointing:
         _checkpoint_activations(model, spec)
+    take_first_(model, world)  # equal already where all ranks run the same software on the same hardware
+    if not is_sharded:
+        _try_out(model, spec, data, world.device)
+    return model.train()
+
+
+def shard_(model: nn.Module, spec: TrainingSpec, data: VisionData, world: World) -> None:
+    """Shares a network out over the ranks; raises as `build` does."""
+    sharding.shard_(model, world)
+    _try_out(model, spec, data, world.device)
+    model.train()
+
+
+def take_first_(model: nn.Module, world: World) -> None:
+    """Gives every rank rank 0's weights and buffers. They pass the device one by one, wherever the model is."""
     with torch.no_grad():
         for tensor in [*model.parameters(), *model.buffers()]:
-            world.from_first_(tensor)  # equal already where all ranks run the same software on the same hardware
-    _try_out(model, spec, data, world.device)
-    return model.train()
+            tensor.copy_(world.from_first_(tensor.detach().to(world.device)))
 
 
 def keep_buffers_of_first(model: nn.Module, world: World) -> None:
@@ -109,6 +128,8 @@ def _try_out(model: nn.Module, spec: TrainingSpec, data: VisionData, device: tor
     except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
         if is_out_of_memory(error):
             raise
+        if isinstance(model, FSDPModule):
+            raise sharding.refusal(error, spec.model.name) from error
         raise rejected(
             f"model: {spec.model.name} with {spec.model.arguments!r} cannot take images of "
             f"{data.channels} x {data.side} x {data.side} ({first_line(error)}). "

@@ -28,8 +28,11 @@ class GuardedOptimizer:
     nothing reads them any more, since the loop reads `bad` before it saves.
     """
 
-    def __init__(self, spec: OptimizerSpec, weights: Sequence[Tensor], model: nn.Module | None = None) -> None:
-        self.base = build(spec, weights, model)
+    def __init__(
+        self, spec: OptimizerSpec, weights: Sequence[Tensor], model: nn.Module | None = None,
+        parameters: Sequence[Tensor] | None = None,
+    ) -> None:  # fmt: skip
+        self.base = build(spec, weights, model, parameters)
         self._takes_found_inf = isinstance(self.base, torch.optim.SGD | torch.optim.AdamW)
         self.bad = torch.zeros((), dtype=torch.float32, device=weights[0].device)
 
@@ -47,9 +50,15 @@ class GuardedOptimizer:
             group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
-def build(spec: OptimizerSpec, weights: Sequence[Tensor], model: nn.Module | None = None) -> Optimizer:
-    """Biases, norm layers and other tensors of at most one axis are not decayed. `model` is needed for layer decay."""
-    groups = _groups(spec, weights, model)
+def build(
+    spec: OptimizerSpec, weights: Sequence[Tensor], model: nn.Module | None = None,
+    parameters: Sequence[Tensor] | None = None,
+) -> Optimizer:  # fmt: skip
+    """Biases, norm layers and other tensors of at most one axis are not decayed. `model` is needed for layer decay.
+
+    `parameters`: the model's own, in the order of `weights`, where these are parts of them.
+    """
+    groups = _groups(spec, weights, model, weights if parameters is None else parameters)
     match spec:
         case SGD():
             return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov, fused=True)
@@ -73,7 +82,9 @@ def _timms(name: str, groups: list[dict[str, Any]], spec: OptimizerSpec, **optio
     return cast(Optimizer, optimizer)
 
 
-def _groups(spec: OptimizerSpec, weights: Sequence[Tensor], model: nn.Module | None) -> list[dict[str, Any]]:
+def _groups(
+    spec: OptimizerSpec, weights: Sequence[Tensor], model: nn.Module | None, parameters: Sequence[Tensor]
+) -> list[dict[str, Any]]:  # fmt: skip
     groups: list[dict[str, Any]]
     if spec.layer_decay is None:
         decayed = [weight for weight in weights if weight.ndim > 1]
@@ -84,6 +95,9 @@ def _groups(spec: OptimizerSpec, weights: Sequence[Tensor], model: nn.Module | N
     else:
         assert model is not None
         groups = param_groups_layer_decay(model, weight_decay=spec.weight_decay, layer_decay=spec.layer_decay)
+        of_parameter = {id(parameter): weight for parameter, weight in zip(parameters, weights, strict=True)}
+        for group in groups:
+            group["params"] = [of_parameter[id(parameter)] for parameter in group["params"]]
     groups = [group for group in groups if group["params"]]
     if isinstance(spec, LAMB | LARS):
         for group in groups:

@@ -105,7 +105,10 @@ class ReducedGradients:
     stop requiring a gradient, so that the optimizer passes them over (a zero gradient would still decay them).
     """
 
-    def __init__(self, weights: Sequence[Tensor], world: World, num_scalars: int) -> None:
+    def __init__(
+        self, weights: Sequence[Tensor], world: World, num_scalars: int, parameters: Sequence[Tensor] | None = None
+    ) -> None:  # fmt: skip
+        """`parameters`: what backward reaches, in the order of `weights`, where these are parts of them."""
         dtypes = {weight.dtype for weight in weights}
         assert len(dtypes) == 1, f"weights of one dtype are needed, found {dtypes}"
         self._world = world
@@ -118,13 +121,13 @@ class ReducedGradients:
             piece.as_strided(weight.size(), weight.stride(), piece.storage_offset())
             for piece, weight in zip(pieces, weights, strict=True)
         ]
-        self._weights = weights
+        self._weights, self._parameters = weights, weights if parameters is None else parameters
         self._reached: set[Tensor] = set()  # tensors hash by identity
         for weight, gradient in zip(weights, self.tensors, strict=True):
             weight.grad = gradient
         self._hooks = [
-            weight.register_post_accumulate_grad_hook(self._reached.add)  # type: ignore[no-untyped-call]
-            for weight in weights
+            parameter.register_post_accumulate_grad_hook(self._reached.add)  # type: ignore[no-untyped-call]
+            for parameter in self._parameters
         ]
 
     def zero_(self, *, keep_scalars: bool = False) -> None:
@@ -136,21 +139,25 @@ class ReducedGradients:
 
     def sum_over_ranks(self) -> Tensor:
         """Sums gradients and scalars in place; returns a copy of the scalars, which outlives the next `zero_`."""
-        self._world.sum_(self._buffer)
+        self._sum()
         if self._hooks:
             self._set_unreached_aside()
         scalars: Tensor = self.scalars.clone()
         return scalars
 
+    def _sum(self) -> None:
+        self._world.sum_(self._buffer)
+
     def _set_unreached_aside(self) -> None:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
-        reached = torch.tensor([float(weight in self._reached) for weight in self._weights], device=self._world.device)
-        for weight, ranks in zip(self._weights, self._world.sum_(reached).tolist(), strict=True):
-            if ranks == 0:
-                weight.requires_grad_(False)
-                weight.grad = None
+        reached = torch.tensor([float(each in self._reached) for each in self._parameters], device=self._world.device)
+        ranks = self._world.sum_(reached).tolist()
+        for weight, parameter, reached_by in zip(self._weights, self._parameters, ranks, strict=True):
+            if reached_by == 0:
+                parameter.requires_grad_(False)
+                parameter.grad = weight.grad = None
         self._reached.clear()
 
 

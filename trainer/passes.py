@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from trainer.looksam import OverRanks, norms
 from trainer.loss_scale import LossScale
 from trainer.step_clock import StepClock
 
@@ -36,7 +37,10 @@ class Watch(Protocol):
 
 @dataclass(kw_only=True)
 class Tensors:
-    """What a step works on: trainable tensors, their gradients in the same order, buffers a forward pass may write."""
+    """What a step works on: trainable tensors, their gradients in the same order, buffers a forward pass may write.
+
+    Where the ranks share the weights out, these are this rank's parts.
+    """
 
     weights: Sequence[Tensor]
     gradients: list[Tensor]
@@ -47,6 +51,12 @@ class Tensors:
     clock: StepClock = field(default_factory=StepClock)
     layer_groups: Mapping[str, Tensor] = field(default_factory=dict)
     """Which tensors are in each group that signals tell apart (`trainer.layer_groups`): bool, shape (tensors,)."""
+    over_ranks: OverRanks | None = None
+    """Sums numbers of the parts; None where the tensors are whole."""
+
+    def norms(self, tensors: Sequence[Tensor] | None = None) -> Tensor:
+        """L2 norms of whole tensors from what is here of each, shape (tensors,), float64; by default the gradients'."""
+        return norms(self.gradients if tensors is None else tensors, self.over_ranks)
 
 
 class Passes(Protocol):

@@ -55,7 +55,7 @@ def globally(
     tensors: Tensors, passes: Passes, ascent: Ascent, rho: float, held: list[Tensor] | None
 ) -> TwoGradients:  # fmt: skip
     first = evaluate(passes)
-    norms = looksam.norms(tensors.gradients)
+    norms = tensors.norms()
     if not _goes_on(tensors, first, norms):
         return TwoGradients(loss=first.loss, perturbed_loss=None, evaluated=first, gradient_norms=norms)
     _hold(held, tensors.gradients)
@@ -71,7 +71,7 @@ def per_rank(
 ) -> TwoGradients:  # fmt: skip
     passes.zero()
     sweep(passes)
-    own = looksam.norms(tensors.gradients)
+    own = tensors.norms()
     # A rank's gradient is its share of the global mean.
     scale = tensors.loss_scale.factor / passes.num_ranks
     with _perturbed(tensors, ascent, own, rho, loss_scale=scale), _kept(tensors.buffers):
@@ -81,7 +81,7 @@ def per_rank(
             both = passes.sum_over_ranks()
             return TwoGradients(loss=both.loss, perturbed_loss=both.perturbed_loss, evaluated=both, gradient_norms=None)
         first = passes.sum_over_ranks()
-        norms = looksam.norms(tensors.gradients)
+        norms = tensors.norms()
         if not _goes_on(tensors, first, norms):
             return TwoGradients(loss=first.loss, perturbed_loss=None, evaluated=first, gradient_norms=norms)
         _hold(held, tensors.gradients)
@@ -103,7 +103,7 @@ def per_microbatch(
         passes.forward_backward(micro_batch)
         if held is not None:
             torch._foreach_add_(held, tensors.gradients)
-        own = looksam.norms(tensors.gradients)
+        own = tensors.norms()
         with _perturbed(tensors, ascent, own, rho, loss_scale=scale), _kept(tensors.buffers):
             passes.zero(keep_numbers=True)
             passes.forward_backward(micro_batch, perturbed=True)
@@ -112,7 +112,7 @@ def per_microbatch(
     if held is not None:
         torch._foreach_copy_(tensors.gradients, held)
         both = passes.sum_over_ranks()
-        norms = looksam.norms(tensors.gradients)
+        norms = tensors.norms()
         _hold(held, tensors.gradients)
         passes.zero()
         torch._foreach_copy_(tensors.gradients, perturbed_gradient)

@@ -21,6 +21,7 @@ from trainer.loss_scale import LossScale
 from trainer.optimizer import GuardedOptimizer
 from trainer.parallel import World
 from trainer.preparation import Preparation
+from trainer.sharding import WholeWeights
 from trainer.step import MethodState
 
 MAY_DIFFER = {
@@ -68,16 +69,19 @@ def newest(candidates: Sequence[Path], spec: TrainingSpec, world: World, tell: L
 
 def capture(
     standing: Standing, spec: TrainingSpec, model: nn.Module, average: ModelEmaV3 | None, optimizer: GuardedOptimizer,
-    state: MethodState, scale: LossScale, world: World, preparation: Preparation,
+    state: MethodState, scale: LossScale, weights: WholeWeights, preparation: Preparation,
 ) -> Saved:  # fmt: skip
-    """Refers to the live tensors, so it is to be written before the next step."""
+    """Refers to the live tensors, so it is to be written before the next step.
+
+    Where the network is sharded, all ranks must call, and rank 0 alone gets it.
+    """
     return Saved(
         step=standing.step,
         spec=spec.model_dump(mode="json"),
-        model=model.state_dict(),
+        model=weights.state_of(model),
         average=None if average is None else average.module.state_dict(),
-        optimizer=optimizer.base.state_dict(),
-        direction=state.direction,
+        optimizer=weights.state_of_optimizer(optimizer.base),
+        direction=None if state.direction is None else weights.gathered(state.direction),
         method={
             "direction_exists": state.direction_exists, "persistence": state.persistence, "alpha": state.alpha,
             "weak_refreshes": state.weak_refreshes,
@@ -91,25 +95,25 @@ def capture(
         best={} if standing.best is None else asdict(standing.best),
         preparation=preparation.as_document(),
         threads=torch.get_num_threads(),
-        world_size=world.size,
+        world_size=weights.world.size,
     )  # fmt: skip
 
 
 def put_back(
     saved: Saved, model: nn.Module, average: ModelEmaV3 | None, optimizer: GuardedOptimizer, state: MethodState,
-    scale: LossScale, world: World,
+    scale: LossScale, weights: WholeWeights,
 ) -> Standing:  # fmt: skip
     """Writes a checkpoint into the live parts. Raises TrainerError(checkpoint_unreadable) where it does not fit.
 
     With another number of workers the direction of the last refresh is left out, so that the next step refreshes: the
-    passes are cut otherwise, and so are the masks under which it was found.
+    passes are cut otherwise, and so are the masks under which it was found. Sharding cuts no pass: it stays.
     """
     device = state.alpha.device
     try:
-        model.load_state_dict(saved.model)
+        weights.load_(model, saved.model)
         if average is not None and saved.average is not None:
             average.module.load_state_dict(saved.average)
-        optimizer.base.load_state_dict(saved.optimizer)
+        weights.load_optimizer_(optimizer.base, saved.optimizer)
     except (RuntimeError, ValueError, KeyError) as error:
         raise TrainerError(
             EndReason.checkpoint_unreadable,
@@ -117,8 +121,8 @@ def put_back(
             "it may be of another version of timm or torch.",
         ) from error
     state.gradient_evaluations = saved.gradient_evaluations
-    if saved.direction is not None and saved.world_size == world.size:
-        state.direction = [tensor.to(device) for tensor in saved.direction]
+    if saved.direction is not None and saved.world_size == weights.world.size:
+        state.direction = weights.parts(saved.direction)
     for name, number in saved.loss_scale.items():
         setattr(scale, name, number)
     for name, value in saved.method.items():

@@ -23,15 +23,17 @@ from trainer.contract.spec import TrainingSpec
 from trainer.datasets.image_set import ImageSet
 from trainer.model import keep_buffers_of_first
 from trainer.parallel import ReducedGradients, World
+from trainer.sharding import in_step
 
 
 def measure(
     model: nn.Module, weights: Sequence[Tensor], reduced: ReducedGradients, images: ImageSet, spec: TrainingSpec,
-    world: World,
+    world: World, over_ranks: looksam.OverRanks | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """`training_set_loss` L(w) and `sharpness`, in nats, the same on all ranks. Overwrites the gradients in `reduced`.
 
     `spec.evaluation.sharpness_radius` must be set. Shared out over the ranks, in passes of `spec.pass_size` images.
+    `over_ranks`: where `weights` are this rank's parts.
     """
     assert spec.evaluation.sharpness_radius is not None
     keep_buffers_of_first(model, world)
@@ -40,9 +42,8 @@ def measure(
         reduced.zero_()
         loss = _mean_loss(model, images, spec, world, with_gradient=True)
         reduced.sum_over_ranks()
-        scales = looksam.ascent(
-            weights, reduced.tensors, looksam.norms(reduced.tensors), rho=spec.evaluation.sharpness_radius
-        )
+        norms = looksam.norms(reduced.tensors, over_ranks)
+        scales = looksam.ascent(weights, reduced.tensors, norms, rho=spec.evaluation.sharpness_radius)
         saved = looksam.perturb(weights, reduced.tensors, scales)
         try:
             raised = _mean_loss(model, images, spec, world, with_gradient=False)
@@ -57,8 +58,8 @@ def _mean_loss(model: nn.Module, images: ImageSet, spec: TrainingSpec, world: Wo
     """Over all images and ranks, in float64; `with_gradient` adds this rank's part of its gradient to `.grad`."""
     total = torch.zeros((), dtype=torch.float64, device=world.device)
     with torch.set_grad_enabled(with_gradient):
-        for pixels, labels in images.share_of(world.rank, world.size, spec.pass_size):
-            loss = cross_entropy(model(pixels), labels, reduction="none").double().sum() / len(images)
+        for pixels, labels, counts in in_step(images, spec, world, spec.pass_size):
+            loss = counts * cross_entropy(model(pixels), labels, reduction="none").double().sum() / len(images)
             if with_gradient:
                 loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()

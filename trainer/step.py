@@ -85,14 +85,16 @@ def choose_step(method: Method, tensors: Tensors, state: MethodState, rho: Rho |
             return BaseStep(tensors, state)
 
 
-def ascent_of(method: SAM | LookSAM | LayerSAM | LookLayerSAM) -> Ascent:
+def ascent_of(method: SAM | LookSAM | LayerSAM | LookLayerSAM, over_ranks: looksam.OverRanks | None = None) -> Ascent:
     """SAM's ascent, or the layer-wise one, with the method's options."""
     match method:
         case SAM() | LookSAM():
             return looksam.ascent
         case LayerSAM() | LookLayerSAM():
             excluded = method.one_dimensional == "excluded"
-            return partial(layerwise.ascent, rule=method.layerwise, exclude_one_dimensional=excluded)
+            return partial(
+                layerwise.ascent, rule=method.layerwise, exclude_one_dimensional=excluded, over_ranks=over_ranks
+            )
 
 
 def is_refresh(method: Method, step: int) -> bool:
@@ -133,7 +135,7 @@ class _Ascending:
         self, method: SAM | LookSAM | LayerSAM | LookLayerSAM, tensors: Tensors, state: MethodState, rho: Rho | None
     ) -> None:
         self.method, self.tensors, self.state = method, tensors, state
-        self._ascent = ascent_of(method)
+        self._ascent = ascent_of(method, tensors.over_ranks)
         self._perturbation = PERTURBATIONS[method.perturbation]
         self._rho = rho or (lambda step: method.rho)
         self._spare: list[Tensor] | None = None  # memory for g where no direction is kept
@@ -165,9 +167,9 @@ class SAMStep(_Ascending):
         if two.perturbed_loss is None or held is None:
             self._spare = held
             return _found(self.tensors, two)
-        norms, perturbed_norms = two.gradient_norms, looksam.norms(self.tensors.gradients)
+        norms, perturbed_norms = two.gradient_norms, self.tensors.norms()
         assert norms is not None
-        split = looksam.split(held, self.tensors.gradients, norms, perturbed_norms)
+        split = looksam.split(held, self.tensors.gradients, norms, perturbed_norms, over_ranks=self.tensors.over_ranks)
         self._spare = held
         return _found(self.tensors, two, split, perturbed_norms, self._rho(step))
 
@@ -196,9 +198,11 @@ class LookSAMStep(_Ascending):
             if state.direction is None:
                 self._spare = held
             return _found(self.tensors, two)
-        perturbed_norms = looksam.norms(self.tensors.gradients)
+        perturbed_norms = self.tensors.norms()
         assert two.gradient_norms is not None
-        now = looksam.split(held, self.tensors.gradients, two.gradient_norms, perturbed_norms, scope)
+        now = looksam.split(
+            held, self.tensors.gradients, two.gradient_norms, perturbed_norms, scope, self.tensors.over_ranks
+        )
         descent = _found(self.tensors, two, now, perturbed_norms, self._rho(step))
         if self.tensors.loss_scale.moves and not descent.finite:
             # The step is taken again. What was stored is overwritten, so that one has to be a refresh.
@@ -212,7 +216,7 @@ class LookSAMStep(_Ascending):
 
     def _compare(self, now: looksam.Split, before: list[Tensor], signals: dict[str, Tensor]) -> None:
         state, scope = self.state, self.method.scope
-        overlap = looksam.overlap(now, before, state.direction_exists)
+        overlap = looksam.overlap(now, before, state.direction_exists, self.tensors.over_ranks)
         cosine = overlap.cosine(scope)
         signals["direction_cosine"] = cosine.nanmean()
         for group, members in self.tensors.layer_groups.items():
@@ -243,7 +247,7 @@ def _descend(tensors: Tensors, state: MethodState, passes: Passes) -> tuple[Desc
     passes.begin(refresh=False)
     evaluated = evaluate(passes)
     state.gradient_evaluations += 1
-    norms = looksam.norms(tensors.gradients)
+    norms = tensors.norms()
     gradient_norm = looksam.total(norms)
     # The squares are summed in float64, so the norm is finite exactly where every float32 element is.
     finite = evaluated.loss.isfinite() & gradient_norm.isfinite()
@@ -258,7 +262,7 @@ def _found(
 ) -> Descent:  # fmt: skip
     """What two gradients say; `split` and the norms where there was a second one and g was kept."""
     factor = tensors.loss_scale.factor
-    norms = perturbed_norms if perturbed_norms is not None else looksam.norms(tensors.gradients)
+    norms = perturbed_norms if perturbed_norms is not None else tensors.norms()
     last_norm = looksam.total(norms)
     finite = two.loss.isfinite() & last_norm.isfinite()
     gradient_norm = torch.full_like(last_norm, torch.nan)

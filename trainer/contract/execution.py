@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from trainer.contract.spec_part import SpecPart
@@ -37,3 +39,6 @@ class Execution(SpecPart):
     """Compute activations again in the backward pass instead of keeping them: a third slower, much less memory."""
     tf32: bool = False
     """Matrix products and convolutions of fp32 in TF32 where the GPU has it: about three decimal digits."""
+    sharding: Literal["none", "full"] = "none"
+    """What a worker keeps of the weights, their gradients, the optimizer's moments and the stored direction. none: all
+    of it; full: its share (torch's FSDP2), for models that one GPU cannot hold. Needs several workers."""

@@ -100,3 +100,6 @@ class Muon(_Base):
 
 
 Optimizer = Annotated[SGD | AdamW | LAMB | LARS | Lion | Muon, Field(discriminator="name")]
+
+ELEMENTWISE = ("sgd", "adamw", "lion")
+"""Those whose update of an element needs nothing of the others: they work on any part of a tensor."""

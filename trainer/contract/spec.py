@@ -17,7 +17,7 @@ from trainer.contract.execution import Execution, Regularization
 from trainer.contract.init_from import InitFrom
 from trainer.contract.methods import Method, NoMethod
 from trainer.contract.model_names import is_model_name, similar_model_names
-from trainer.contract.optimizers import Optimizer
+from trainer.contract.optimizers import ELEMENTWISE, Optimizer
 from trainer.contract.spec_part import MAX_STEPS, SpecPart
 
 MAX_MODEL_ARGUMENTS = 64
@@ -189,6 +189,35 @@ class TrainingSpec(SpecPart):
                 f"`micro_batch_size` {self.pass_size} must be even, images are mixed in pairs: change it or "
                 "`global_batch_size`"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _sharding_suits(self) -> TrainingSpec:
+        if self.execution.sharding == "none":
+            return self
+        beside, remedy = "beside `execution.sharding` full", "or set `execution.sharding` to none"
+        if self.resources.workers == 1:
+            raise ValueError(
+                f"`resources.workers` 1 must be > 1 {beside}, one worker has nobody to share with: raise it, {remedy}"
+            )
+        if self.optimizer.name not in ELEMENTWISE:
+            raise ValueError(
+                f"`optimizer.name` {self.optimizer.name} must be one of {', '.join(ELEMENTWISE)} {beside}, it needs "
+                f"whole tensors and no worker has them: take another, {remedy}"
+            )
+        if not isinstance(self.method, NoMethod) and self.method.perturbation != "global":
+            raise ValueError(
+                f"`method.perturbation` {self.method.perturbation} must be global {beside}, no worker has a whole "
+                f"gradient of its own: change it, {remedy}"
+            )
+        if self.ema_decay is not None:
+            raise ValueError(
+                f"`ema_decay` {self.ema_decay} must be null {beside}, the average is not shared out: remove it, "
+                f"{remedy}"
+            )
+        for name in ("compile", "channels_last"):
+            if getattr(self.execution, name):
+                raise ValueError(f"`execution.{name}` True must be false {beside}: set it to false, {remedy}")
         return self
 
     @property

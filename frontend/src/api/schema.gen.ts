@@ -845,6 +845,14 @@ export interface components {
              * @default false
              */
             tf32: boolean;
+            /**
+             * Sharding
+             * @description What a worker keeps of the weights, their gradients, the optimizer's moments and the stored direction. none: all
+             *     of it; full: its share (torch's FSDP2), for models that one GPU cannot hold. Needs several workers.
+             * @default none
+             * @enum {string}
+             */
+            sharding: "none" | "full";
         };
         /** Health */
         Health: {
@@ -2669,7 +2677,8 @@ export interface components {
              *       "compile": false,
              *       "channels_last": false,
              *       "activation_checkpointing": false,
-             *       "tf32": false
+             *       "tf32": false,
+             *       "sharding": "none"
              *     }
              */
             execution: components["schemas"]["Execution"];

@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 import torch.distributed as dist
+from torch import nn
 
-from trainer import data
+from trainer import data, loss_scale
 from trainer.contract.spec import TrainingSpec
 from trainer.datasets.image_set import VisionData
 from trainer.datasets.in_memory import ImagesInMemory
@@ -27,9 +29,13 @@ from trainer.parallel import World, join, leave
 class Points(Silence):
     def __init__(self) -> None:
         self.of: dict[int, dict[str, float]] = {}
+        self.notices: list[tuple[str, str]] = []
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         self.of[step] = values
+
+    def notice(self, code: str, text: str, step: int) -> None:
+        self.notices.append((code, text))
 
 
 def perform(item: dict[str, Any], world: World, folder: Path) -> dict[str, Any]:
@@ -46,6 +52,10 @@ def perform(item: dict[str, Any], world: World, folder: Path) -> dict[str, Any]:
     load = data.load
     if "poison" in item:  # one training image that makes the loss NaN, wherever it turns up
         data.load = lambda *arguments, **options: poisoned(load(*arguments, **options), item["poison"])
+    create, start = timm.create_model, loss_scale.START
+    if item.get("spares"):
+        timm.create_model = lambda *arguments, **options: with_spares(create(*arguments, **options))
+    loss_scale.START = item.get("loss_scale", start)
     asked = iter(range(10**6))
     stop = (lambda: next(asked) == item["stop_at"]) if "stop_at" in item else None
     if world.rank and stop:
@@ -73,9 +83,17 @@ def perform(item: dict[str, Any], world: World, folder: Path) -> dict[str, Any]:
         answer |= {"reason": error.reason.value, "detail": error.detail}
     finally:
         data.load, GuardedOptimizer.__init__ = load, build  # type: ignore[method-assign]
+        timm.create_model, loss_scale.START = create, start
         dist.all_reduce = reduce
     torch.save([weight.detach() for weight in weights], folder / f"weights-{world.rank}.pt")
-    return answer | {"points": listener.of, "all_reduced": sent}
+    return answer | {"points": listener.of, "all_reduced": sent, "notices": listener.notices}
+
+
+def with_spares(model: nn.Module) -> nn.Module:
+    """A layer that the forward pass does not reach, and a frozen tensor."""
+    model.unused = nn.Linear(3, 3)
+    model.pos_embed.requires_grad_(False)  # type: ignore[operator, union-attr]
+    return model
 
 
 def poisoned(loaded: VisionData, index: int) -> VisionData:

@@ -98,6 +98,33 @@ def test_bad_input_names_the_field_the_value_and_what_is_allowed(
     assert problem.remedy
 
 
+SHARDED: dict[str, Any] = {"execution": {"sharding": "full"}, "resources": {"workers": 2}}
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "value", "allowed"),
+    [
+        ({"resources": {"workers": 1}}, "resources.workers", "1", "> 1"),
+        ({"optimizer": {"name": "lamb", "lr": 0.1}}, "optimizer.name", "lamb", "sgd, adamw, lion"),
+        ({"optimizer": {"name": "lars", "lr": 0.1}}, "optimizer.name", "lars", "sgd, adamw, lion"),
+        ({"optimizer": {"name": "muon", "lr": 0.1}}, "optimizer.name", "muon", "sgd, adamw, lion"),
+        ({"method": {"name": "sam", "perturbation": "per_rank"}}, "method.perturbation", "per_rank", "global"),
+        ({"ema_decay": 0.9}, "ema_decay", "0.9", "null"),
+        ({"execution": {"sharding": "full", "compile": True}}, "execution.compile", "True", "false"),
+        ({"execution": {"sharding": "full", "channels_last": True}}, "execution.channels_last", "True", "false"),
+    ],
+)
+def test_what_cannot_be_sharded_is_refused_with_the_remedy(
+    change: dict[str, Any], path: str, value: str, allowed: str
+) -> None:
+    assert TrainingSpec.model_validate(SMALLEST | SHARDED).execution.sharding == "full"
+    [problem] = refused(SHARDED | change)
+    assert (problem.path, problem.value) == (path, value)
+    assert allowed in problem.allowed
+    assert "set `execution.sharding` to none" in problem.remedy
+    TrainingSpec.model_validate(SMALLEST | change | {"execution": {}})  # it is only refused beside sharding
+
+
 def test_all_problems_are_told_at_once() -> None:
     problems = refused({"method": {"name": "looksam", "rho": -1, "k": 0, "alpha": -1}, "seed": -1})
     assert [p.path for p in problems] == ["method.rho", "method.k", "method.alpha", "seed"]
