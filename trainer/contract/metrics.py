@@ -42,7 +42,7 @@ PHASES: dict[Phase, str] = {
     "forward_backward": "Loss and gradient at the weights.",
     "ascent": "Perturbing the weights, the passes there, and restoring them; reuse steps have none.",
     "optimizer": "The method's arithmetic, clipping, the base optimizer, the average of the weights.",
-    "communication": "Sums over the workers, with the wait for the slowest.",
+    "communication": "Sums over the workers, with the wait for the slowest; what sharding exchanges counts as passes.",
 }
 """Where the time of a step goes; together they are the step."""
 

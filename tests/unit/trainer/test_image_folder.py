@@ -372,14 +372,14 @@ class TestEnds:
         spec = folder_spec(loader_workers=2)
         loaded = opened(spec)
         mine = batches(loaded, spec)
-        mine.at(0, 0)
+        pixels_from(mine, range(2))  # one of each process: both are past their start
         processes = loader_processes()
         assert len(processes) == 2
         for process in processes:
             assert os.getpgid(process.pid) == process.pid
             assert os.getpgid(process.ppid()) == process.ppid()  # the fork server's
             process.send_signal(signal.SIGINT)
-        pixels_from(mine, range(1, 10))
+        pixels_from(mine, range(2, 10))
         loaded.close()
         assert not loader_processes()
 

@@ -92,7 +92,7 @@ class TestCosines:
         step = problem.step_of(LookSAM(name="looksam", rho=0.05, k=1))
         step(0, problem)
         inners, calls = looksam.inners, []
-        monkeypatch.setattr(looksam, "inners", lambda a, b: calls.append(len(a)) or inners(a, b))
+        monkeypatch.setattr(looksam, "inners", lambda a, *rest: calls.append(len(a)) or inners(a, *rest))
         evaluations = problem.evaluations
         signals = step(1, problem).signals  # at the same point, so the direction is the one before
         assert problem.evaluations - evaluations == 2
