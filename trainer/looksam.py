@@ -93,6 +93,8 @@ def inners(a: Sequence[Tensor], b: Sequence[Tensor], over_ranks: OverRanks | Non
 
 def _inner(x: Tensor, y: Tensor) -> Tensor:
     """Piece by piece, so that float64 copies of a large tensor need little memory, and stay in the cache."""
+    if x.numel() <= PIECE:
+        return (x.double() * y.double()).sum()
     pieces = zip(torch.split(x, PIECE), torch.split(y, PIECE), strict=True)
     return torch.stack([(a.double() * b.double()).sum() for a, b in pieces]).sum()
 

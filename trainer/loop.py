@@ -109,7 +109,9 @@ def _train(
     )  # fmt: skip
     doctor = Doctor(spec, world, tensors, plan.num_micro_batches)
     tensors.watch, gradient.on_pass = doctor, doctor.passed
-    take_step = choose_step(spec.method, tensors, state, rho=partial(_rho, spec, total))
+    take_step = choose_step(
+        spec.method, tensors, state, rho=partial(_rho, spec, total), shows=lambda step: cadence.shows_signals(step + 1)
+    )  # fmt: skip
     flags = LateFlags(world.device)
     gradient.cpu_time.total.fill_(standing.cpu_seconds)
 

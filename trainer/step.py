@@ -74,13 +74,17 @@ class Step(Protocol):
         """Leaves d, times the loss scale, in the gradients. `step` counts from 0."""
 
 
-def choose_step(method: Method, tensors: Tensors, state: MethodState, rho: Rho | None = None) -> Step:
-    """`rho`: where the radius is not the same at every step."""
+def choose_step(
+    method: Method, tensors: Tensors, state: MethodState, rho: Rho | None = None,
+    shows: Callable[[int], bool] | None = None,
+) -> Step:  # fmt: skip
+    """`rho`: where the radius is not the same at every step. `shows`: at which steps somebody reads signals that the
+    method itself does not need; None: at all."""
     match method:
         case SAM() | LayerSAM():
-            return SAMStep(method, tensors, state, rho)
+            return SAMStep(method, tensors, state, rho, shows)
         case LookSAM() | LookLayerSAM():
-            return LookSAMStep(method, tensors, state, rho)
+            return LookSAMStep(method, tensors, state, rho, shows)
         case _:
             return BaseStep(tensors, state)
 
@@ -132,13 +136,15 @@ class _Ascending:
     """What the steps share that take a second gradient."""
 
     def __init__(
-        self, method: SAM | LookSAM | LayerSAM | LookLayerSAM, tensors: Tensors, state: MethodState, rho: Rho | None
-    ) -> None:
+        self, method: SAM | LookSAM | LayerSAM | LookLayerSAM, tensors: Tensors, state: MethodState, rho: Rho | None,
+        shows: Callable[[int], bool] | None,
+    ) -> None:  # fmt: skip
         self.method, self.tensors, self.state = method, tensors, state
         self._ascent = ascent_of(method, tensors.over_ranks)
         self._perturbation = PERTURBATIONS[method.perturbation]
         self._rho = rho or (lambda step: method.rho)
-        self._spare: list[Tensor] | None = None  # memory for g where no direction is kept
+        self._shows = shows or (lambda step: True)
+        self._spare: list[Tensor] | None = None  # memory for g of a refresh that failed
 
     def _two_gradients(self, step: int, passes: Passes, held: list[Tensor] | None) -> TwoGradients:
         if self.tensors.watch is not None:
@@ -162,15 +168,14 @@ class SAMStep(_Ascending):
         if not is_refresh(self.method, step):
             descent, _ = _descend(self.tensors, self.state, passes)
             return descent
-        held = self._room() if self.method.perturbation == "global" else None
+        # g is not needed for the step itself, so only where its angle to g_s is shown is it worth a copy and the sums.
+        held = self._room() if self.method.perturbation == "global" and self._shows(step) else None
         two = self._two_gradients(step, passes, held)
         if two.perturbed_loss is None or held is None:
-            self._spare = held
             return _found(self.tensors, two)
         norms, perturbed_norms = two.gradient_norms, self.tensors.norms()
         assert norms is not None
         split = looksam.split(held, self.tensors.gradients, norms, perturbed_norms, over_ranks=self.tensors.over_ranks)
-        self._spare = held
         return _found(self.tensors, two, split, perturbed_norms, self._rho(step))
 
 
@@ -191,7 +196,8 @@ class LookSAMStep(_Ascending):
 
     def _refresh(self, step: int, passes: Passes) -> Descent:
         state, scope = self.state, self.method.scope
-        before = None if state.direction is None else looksam.sample(state.direction)
+        compares = self.method.alpha == "auto" or self._shows(step)  # auto follows the cosine
+        before = looksam.sample(state.direction) if compares and state.direction is not None else None
         held = state.direction or self._room()  # the old direction is dead once its sample is taken
         two = self._two_gradients(step, passes, held)
         if two.perturbed_loss is None:

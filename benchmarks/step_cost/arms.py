@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.step_cost.problem import LR, WEIGHT_DECAY, Problem
+from trainer.cadence import Cadence
 from trainer.contract.methods import SAM, LookSAM, NoMethod
 from trainer.contract.optimizers import AdamW
 from trainer.contract.spec import Model, TrainingSpec
@@ -60,7 +61,6 @@ def basin(problem: Problem, method: NoMethod | SAM | LookSAM, *, looked_at: bool
     world = World.single(device)
     reduced = ReducedGradients(problem.weights, world, num_scalars=2)
     tensors = Tensors(weights=problem.weights, gradients=reduced.tensors, buffers=[])
-    step = choose_step(method, tensors, MethodState.fresh(device))
     adamw = AdamW(name="adamw", lr=LR, weight_decay=WEIGHT_DECAY)
     optimizer = GuardedOptimizer(adamw, problem.weights)
     passes, done = _OneBatch(problem, reduced), 0
@@ -68,6 +68,8 @@ def basin(problem: Problem, method: NoMethod | SAM | LookSAM, *, looked_at: bool
         model=Model(name="vit_tiny_patch16_224"), optimizer=adamw, method=method, steps=1,
         global_batch_size=len(problem.images),
     )  # fmt: skip
+    cadence = Cadence(spec, len(problem.images))  # by default one refresh in ten steps shows its signals
+    step = choose_step(method, tensors, MethodState.fresh(device), shows=lambda step: cadence.shows_signals(step + 1))
 
     def take() -> None:
         nonlocal done

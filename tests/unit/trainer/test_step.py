@@ -6,21 +6,73 @@ import pytest
 import timm
 import torch
 
+from benchmarks.step_cost.memory import peak_bytes
 from trainer import data, randomness
 from trainer.contract.ends import EndReason
-from trainer.contract.methods import LookSAM
+from trainer.contract.methods import SAM, LookSAM
 from trainer.contract.optimizers import SGD, AdamW
 from trainer.datasets.order import plan_batches
 from trainer.errors import TrainerError
 from trainer.gradient import NUM_SCALARS, BatchGradient
 from trainer.optimizer import GuardedOptimizer
 from trainer.parallel import LateFlags, ReducedGradients, World
+from trainer.step import choose_step
 
 CPU = torch.device("cpu")
 BATCHNORM = {"name": "test_resnet"}
 OPTIMIZERS = [
     SGD(name="sgd", lr=0.1, weight_decay=0.1), SGD(name="sgd", lr=0.1, momentum=0.0), AdamW(name="adamw", lr=0.1),
 ]  # fmt: skip
+
+
+METHODS = [
+    SAM(name="sam", rho=0.05, k=2), LookSAM(name="looksam", rho=0.05, k=2, alpha=0.4),
+    LookSAM(name="looksam", rho=0.05, k=2, alpha="auto"),
+]  # fmt: skip
+
+
+class TestSignalsNobodyReads:
+    """They are left out with what only they need, and nothing else changes."""
+
+    @pytest.mark.parametrize("method", METHODS, ids=["sam", "looksam, 0.4", "looksam, auto"])
+    def test_do_not_decide_where_the_weights_go(self, random_quadratic, method):
+        ends = []
+        for shows in (lambda step: True, lambda step: step == 6, lambda step: False):
+            problem, _ = random_quadratic()
+            step = choose_step(method, problem.tensors, problem.state, shows=shows)
+            for t in range(9):
+                step(t, problem)
+                problem.descend(0.01)
+            ends.append((problem.weight_vector(), problem.state.alpha, problem.evaluations))
+        for weights, alpha, evaluations in ends[1:]:
+            assert torch.equal(weights, ends[0][0])
+            assert torch.equal(alpha, ends[0][1])
+            assert evaluations == ends[0][2]
+
+    @pytest.mark.parametrize(
+        ("method", "left_out"),
+        [(METHODS[0], {"gradient_cosine", "orthogonal_ratio", "directional_curvature"}),
+         (METHODS[1], {"direction_cosine"}), (METHODS[2], set())],
+        ids=["sam", "looksam, 0.4", "looksam, auto"],
+    )  # fmt: skip
+    def test_are_all_there_where_somebody_reads_them(self, random_quadratic, method, left_out):
+        found = {}
+        for is_read in (True, False):
+            problem, _ = random_quadratic()
+            step = choose_step(method, problem.tensors, problem.state, shows=lambda step, is_read=is_read: is_read)
+            step(0, problem)
+            found[is_read] = step(2, problem).signals
+        assert found[True].keys() - found[False].keys() == left_out
+        assert all(torch.equal(found[True][name], value) for name, value in found[False].items())
+
+    def test_cost_sam_no_copy_of_the_gradient(self, objective):
+        problem = objective([torch.ones(1024, 1024)], lambda w: (w[0] ** 2).sum())
+        weights = 4 * 2**20
+        peaks = []
+        for shows in (lambda step: False, lambda step: True):
+            step = choose_step(SAM(name="sam"), problem.tensors, problem.state, shows=shows)
+            peaks.append(peak_bytes(lambda step=step: step(0, problem)))
+        assert peaks[1] - peaks[0] >= weights
 
 
 class TestNotFinite:
