@@ -18,6 +18,7 @@ from torch import Tensor
 
 from trainer import checkpoint, data, looksam, model, randomness, resume, sharding, sharpness
 from trainer import initial as initial_weights
+from trainer.allocator import keep_freed_memory
 from trainer.cadence import Cadence
 from trainer.contract.ends import EndReason
 from trainer.contract.methods import LookLayerSAM, Method, NoMethod
@@ -72,6 +73,8 @@ def _train(
     saved = resume.newest(candidates, spec, world, tell)
     threads = resume.threads_to_use(saved, world, randomness.settled_threads(world.size, world.device))
     randomness.make_deterministic(world.device, threads, tf32=spec.execution.tf32)
+    if world.device.type == "cpu":
+        keep_freed_memory()
     if world.is_first:
         checkpoint.sweep(folder)
 
