@@ -27,6 +27,7 @@ BLOCKS = 4
 faster or slower for all its life, and more blocks of the same two processes would only measure that luck better."""
 LEAST_PAIRS, MOST_PAIRS = 6, 40
 WIDEST = 0.03
+QUIET = "ignore::UserWarning:multiprocessing.resource_tracker"  # an arm ends in the middle of its reading
 TARGETS = {"files": 0.97, "memory": 0.97, "two workers": 0.9}
 PHOTOS, CLASSES, PHOTO_SIDE = 2000, 10, 128
 
@@ -82,7 +83,7 @@ def start(arm: str, source: str, folder: str, ending: ExitStack, **environment: 
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.throughput.arm", arm, source, folder],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": QUIET, **environment},
     )  # fmt: skip
     ending.callback(process.wait)
     ending.callback(process.terminate)
