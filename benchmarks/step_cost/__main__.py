@@ -17,6 +17,7 @@ from benchmarks.paired import interval
 from benchmarks.step_cost.arms import ALPHA, RHO, Step, basin, peer, plain
 from benchmarks.step_cost.memory import kept_bytes, peak_bytes
 from benchmarks.step_cost.problem import SIZES, Problem
+from trainer.allocator import keep_freed_memory
 from trainer.contract.methods import SAM, LookSAM, NoMethod
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -40,6 +41,7 @@ def main() -> int:
     device = torch.device(chosen.device)
     if device.type == "cpu":
         torch.set_num_threads(1)  # two threads of one step would share a core with whatever else runs
+        keep_freed_memory()  # as the trainer does; else what glibc gives back would slow one arm and not the next
     size = SIZES[chosen.size or ("quick" if chosen.quick else "small")]
     fetch_peer()
     arms = {name: make(Problem(size, device)) for name, make in the_arms().items()}
