@@ -53,9 +53,12 @@ def data_of(name: str, train_size: int, *, tuning: bool) -> VisionData:
 
 
 def balanced(labels: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
-    """Indices of `size` images, the classes in turn."""
-    by_class = [np.flatnonzero(labels == label) for label in range(CLASSES)]
-    return np.array([by_class[i % CLASSES][i // CLASSES] for i in range(size)])
+    """Indices of `size` images, the classes in turn; a class that has no more is passed over."""
+    number_in_class = np.empty(len(labels), dtype=np.int64)
+    for label in range(CLASSES):
+        members = np.flatnonzero(labels == label)
+        number_in_class[members] = np.arange(len(members))
+    return np.lexsort((labels, number_in_class))[:size]
 
 
 @lru_cache

@@ -85,13 +85,16 @@ def measure(
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     began = time.monotonic()
     for block in range(1, most_blocks + 1):
-        for name, step in arms.items():
-            _wait(device)
-            started = time.perf_counter()
-            for _ in range(BLOCK_STEPS):
+        spent = dict.fromkeys(arms, 0.0)
+        for _ in range(BLOCK_STEPS):
+            for name, step in arms.items():  # a step of each in turn: what slows the machine for seconds befalls all
+                _wait(device)
+                started = time.perf_counter()
                 step()
-            _wait(device)
-            seconds[name].append((time.perf_counter() - started) / BLOCK_STEPS)
+                _wait(device)
+                spent[name] += time.perf_counter() - started
+        for name, total in spent.items():
+            seconds[name].append(total / BLOCK_STEPS)
         if block % 5 == 0:
             widest = max(interval(seconds[name], seconds[against])[1] for name in arms if name != against)
             print(f"block {block}: widest interval +-{100 * widest:.1f} %", flush=True)
