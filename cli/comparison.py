@@ -13,8 +13,8 @@ from cli.views import RunView
 from trainer.contract.metrics import BY_NAME
 
 MAIN_METRICS = (
-    "validation_top1", "validation_loss", "training_set_loss", "sharpness", "gradient_evaluations", "cpu_seconds",
-    "seconds",
+    "validation_top1", "validation_loss", "training_set_loss", "sharpness", "hessian_top_eigenvalue",
+    "gradient_evaluations", "cpu_seconds", "seconds",
 )  # fmt: skip
 BEST_SO_FAR = frozenset({"validation_top1", "validation_loss"})
 """Metrics whose best value along the run says something beside the final one."""

@@ -16,7 +16,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor
 
-from trainer import checkpoint, data, looksam, model, randomness, resume, sharding, sharpness
+from trainer import checkpoint, curvature, data, looksam, model, randomness, resume, sharding, sharpness
 from trainer import initial as initial_weights
 from trainer.allocator import keep_freed_memory
 from trainer.cadence import Cadence
@@ -173,6 +173,8 @@ def _train(
             numbers |= validate(network, images.test, spec, world, name="test")
         if done == total and spec.evaluation.sharpness_radius is not None:
             numbers |= sharpness.measure(network, weights.here, reduced, images.train, spec, world, weights.over_ranks)
+        if done == total and spec.evaluation.curvature_images is not None:
+            numbers |= curvature.measure(network, weights.here, images.train, spec, world)
         if logs:
             numbers |= gradient.clock.since_last() | memory.since_last() | readings.told() | speed.since_last(done)
             numbers["cpu_seconds"] = gradient.cpu_time.total.item()

@@ -19,8 +19,8 @@ from trainer.preparation import Preparation
 
 CARD_FILE = "README.md"
 FIGURES = (
-    "validation_top1", "validation_loss", "train_top1", "train_loss", "sharpness", "gradient_evaluations", "seconds",
-    "cpu_seconds",
+    "validation_top1", "validation_loss", "train_top1", "train_loss", "sharpness", "hessian_top_eigenvalue",
+    "gradient_evaluations", "seconds", "cpu_seconds",
 )  # fmt: skip
 """Metrics of the card, in this order, where the run has them."""
 MAX_NAMES = 50

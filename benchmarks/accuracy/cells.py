@@ -25,8 +25,8 @@ class Regime:
 
 
 REGIMES = {
-    "digits, few images": Regime("digits", 250, 120, 5),
-    "digits, many images": Regime("digits", 1250, 8, 5),
+    "digits, few images": Regime("digits", 250, 200, 5),
+    "digits, many images": Regime("digits", 1250, 24, 5),
     "cifar, few images": Regime("cifar", 1000, 100, 3),
     "cifar, many images": Regime("cifar", 25_000, 4, 3),
 }

@@ -81,6 +81,10 @@ class Evaluation(SpecPart):
     """At the end, measure how much a step of this L2 length up the gradient of the whole training set raises its loss:
     L(w + r*g/||g||) - L(w), in evaluation mode without augmentation. One radius compares all methods; it costs about
     four forward passes over the training set. Off (null): not measured."""
+    curvature_images: int | None = Field(default=None, ge=1, le=10_000_000)
+    """At the end, measure the largest eigenvalue and the trace of the loss's Hessian on so many images of the training
+    set, in evaluation mode without augmentation: up to 56 Hessian-vector products, each about two gradients of these
+    images, and up to 40 copies of the weights in the CPU's memory. Off (null): not measured."""
 
 
 class Checkpoint(SpecPart):
@@ -214,6 +218,11 @@ class TrainingSpec(SpecPart):
             raise ValueError(
                 f"`ema_decay` {self.ema_decay} must be null {beside}, the average is not shared out: remove it, "
                 f"{remedy}"
+            )
+        if self.evaluation.curvature_images is not None:
+            raise ValueError(
+                f"`evaluation.curvature_images` {self.evaluation.curvature_images} must be null {beside}, shared-out "
+                f"weights cannot be differentiated twice: remove it, {remedy}"
             )
         for name in ("compile", "channels_last"):
             if getattr(self.execution, name):

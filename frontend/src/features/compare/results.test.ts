@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Run } from "@/api/types";
-import { bestMarks, deltaTo, nextSort, sortedRuns } from "./results";
+import { bestMarks, columnsOf, deltaTo, nextSort, sortedRuns } from "./results";
 
 describe("bestMarks", () => {
   test("marks the best by the metric's direction, ties together", () => {
@@ -14,6 +14,16 @@ describe("bestMarks", () => {
     expect(bestMarks([2, null], "lower")).toEqual([false, false]);
     expect(bestMarks([null, null], "higher")).toEqual([false, false]);
   });
+});
+
+test("columnsOf shows what is measured on request only where a run has it", () => {
+  const run = (...metrics: string[]) => ({
+    run: { latest: Object.fromEntries(metrics.map((name) => [name, { step: 1, value: 0, best: 0, best_step: 1 }])) },
+  });
+  expect(columnsOf([run("validation_top1")])).not.toContain("sharpness");
+  expect(columnsOf([run("validation_top1"), run("sharpness")])).toContain("sharpness");
+  expect(columnsOf([run("sharpness")])).not.toContain("hessian_top_eigenvalue");
+  expect(columnsOf([])).toContain("validation_top1");
 });
 
 test("deltaTo says by how much and whether that is good", () => {

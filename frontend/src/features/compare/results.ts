@@ -8,10 +8,19 @@ export const RESULT_METRICS = [
   "validation_loss",
   "training_set_loss",
   "sharpness",
+  "hessian_top_eigenvalue",
   "gradient_evaluations",
   "cpu_seconds",
   "seconds",
 ] as const;
+
+/** What a run measures only where its spec asks for it. */
+const ON_REQUEST: ReadonlySet<string> = new Set(["training_set_loss", "sharpness", "hessian_top_eigenvalue"]);
+
+/** The metrics to show: those on request only where one of the runs has a value. */
+export function columnsOf(compared: readonly { run: Pick<Run, "latest"> }[]): string[] {
+  return RESULT_METRICS.filter((name) => !ON_REQUEST.has(name) || compared.some(({ run }) => run.latest[name]));
+}
 
 /** A number of a run: its newest valid one, and the best on the way there where a direction is better. */
 export interface Result {

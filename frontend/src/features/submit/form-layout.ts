@@ -91,6 +91,7 @@ export const LABELS: Readonly<Record<string, string>> = {
   "evaluation.every_epochs": "Validate every (epochs)",
   "evaluation.batch_size": "Validation batch size",
   "evaluation.sharpness_radius": "Sharpness radius",
+  "evaluation.curvature_images": "Images for the Hessian",
   "checkpoint.every_steps": "Checkpoint every (steps)",
   "checkpoint.keep": "Checkpoints kept",
   "checkpoint.keep_best": "Keep the best one, too",

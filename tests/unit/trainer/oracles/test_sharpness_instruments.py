@@ -1,7 +1,7 @@
 """What is measured of sharpness on the way, against the full Hessian of models that have one: slopes, not values.
 
-`directional_curvature` is (g_s - g)'h/rho, which tends to h'H*h; `loss_rise` is L(w + eps) - L(w). The product has no
-Lanczos or trace estimate; its yardstick `sharpness` has tests of its own in test_sharpness.py.
+`directional_curvature` is (g_s - g)'h/rho, which tends to h'H*h; `loss_rise` is L(w + eps) - L(w). What is measured
+where training ends has tests of its own: ../test_sharpness.py, and ../test_curvature.py (Lanczos, Hutchinson).
 """
 
 from __future__ import annotations

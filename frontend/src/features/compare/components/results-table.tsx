@@ -14,7 +14,7 @@ import { methodDetail, methodLabel } from "@/run/describe-run";
 import type { ComparedRun } from "../api/compared-runs";
 import { wordsOf } from "../compare-search";
 import { metricTitle } from "../metric-choice";
-import { bestMarks, type Delta, deltaTo, nextSort, RESULT_METRICS, resultOf, sortedRuns } from "../results";
+import { bestMarks, columnsOf, type Delta, deltaTo, nextSort, resultOf, sortedRuns } from "../results";
 import type { CompareProps } from "./compare-view";
 import classes from "./tables.module.css";
 
@@ -24,6 +24,7 @@ const COLUMN_TITLES: Record<string, string> = {
   validation_loss: "Val. loss",
   training_set_loss: "Training set loss",
   sharpness: "Sharpness",
+  hessian_top_eigenvalue: "Top eigenvalue",
   gradient_evaluations: "Gradient evals",
 };
 
@@ -34,7 +35,7 @@ interface ResultsTableProps extends CompareProps {
 /** A row a run, linked with the charts: what it reached and what it cost; the best of each column marked. */
 export function ResultsTable({ search, onChange, compared }: ResultsTableProps) {
   const { data: catalogue = [] } = useQuery(catalogueQuery);
-  const columns = RESULT_METRICS.flatMap((name) => catalogue.find((metric) => metric.name === name) ?? []);
+  const columns = columnsOf(compared).flatMap((name) => catalogue.find((metric) => metric.name === name) ?? []);
   const places = new Map(compared.map(({ run, place }) => [run.id, place]));
   const runs = sortedRuns(
     compared.map(({ run }) => run),
