@@ -161,15 +161,16 @@ def split(
 
     The norms are those of each tensor, shape (tensors,).
     """
-    torch._foreach_sub_(gradient, list(perturbed_gradient))  # now g - g_s
+    for g, g_s in zip(gradient, perturbed_gradient, strict=True):
+        torch.sub(g_s, g, out=g)  # now g_s - g
     # <g, g_s> from three norms: a sum over float64 copies of both would take twice as long.
     products = (gradient_norms**2 + perturbed_norms**2 - norms(gradient, over_ranks) ** 2) / 2
     gradient_norm, perturbed_norm = scoped_norm(gradient_norms, scope), scoped_norm(perturbed_norms, scope)
     along = torch.where(gradient_norm == 0, 0.0, scoped_inner(products, scope) / gradient_norm**2)
-    # g_v = g_s - along*g = (1 - along)*g_s - along*(g - g_s). Where g_s is near g the difference has lost no digit.
-    weights = [each.to(gradient[0].dtype) for each in along.expand(len(gradient)).unbind()]
+    # g_v = g_s - along*g = (1 - along)*g_s + along*(g_s - g). Where g_s is near g the difference has lost no digit.
+    weights = (1 - along).to(gradient[0].dtype).expand(len(gradient)).unbind()
     for difference, g_s, weight in zip(gradient, perturbed_gradient, weights, strict=True):
-        difference.neg_().lerp_(g_s, 1 - weight)
+        difference.lerp_(g_s, weight)  # now g_v
     rest = scoped_norm(norms(gradient, over_ranks), scope)
     exists = rest > NEGLIGIBLE_SHARE[gradient[0].dtype] * perturbed_norm
     _multiply(gradient, torch.where(exists, 1.0 / rest, 0.0))  # now u
