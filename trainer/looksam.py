@@ -94,9 +94,14 @@ def inners(a: Sequence[Tensor], b: Sequence[Tensor], over_ranks: OverRanks | Non
 def _inner(x: Tensor, y: Tensor) -> Tensor:
     """Piece by piece, so that float64 copies of a large tensor need little memory, and stay in the cache."""
     if x.numel() <= PIECE:
-        return (x.double() * y.double()).sum()
+        return _product(x, y).sum()
     pieces = zip(torch.split(x, PIECE), torch.split(y, PIECE), strict=True)
-    return torch.stack([(a.double() * b.double()).sum() for a, b in pieces]).sum()
+    return torch.stack([_product(a, b).sum() for a, b in pieces]).sum()
+
+
+def _product(x: Tensor, y: Tensor) -> Tensor:
+    """x * y in float64, with one copy instead of three."""
+    return x.double().mul_(y) if x.dtype != torch.float64 else x * y
 
 
 def scoped_norm(each: Tensor, scope: Scope) -> Tensor:
@@ -161,16 +166,11 @@ def split(
 
     The norms are those of each tensor, shape (tensors,).
     """
-    for g, g_s in zip(gradient, perturbed_gradient, strict=True):
-        torch.sub(g_s, g, out=g)  # now g_s - g
-    # <g, g_s> from three norms: a sum over float64 copies of both would take twice as long.
-    products = (gradient_norms**2 + perturbed_norms**2 - norms(gradient, over_ranks) ** 2) / 2
+    products = inners(gradient, perturbed_gradient, over_ranks)
     gradient_norm, perturbed_norm = scoped_norm(gradient_norms, scope), scoped_norm(perturbed_norms, scope)
     along = torch.where(gradient_norm == 0, 0.0, scoped_inner(products, scope) / gradient_norm**2)
-    # g_v = g_s - along*g = (1 - along)*g_s + along*(g_s - g). Where g_s is near g the difference has lost no digit.
-    weights = (1 - along).to(gradient[0].dtype).expand(len(gradient)).unbind()
-    for difference, g_s, weight in zip(gradient, perturbed_gradient, weights, strict=True):
-        difference.lerp_(g_s, weight)  # now g_v
+    _multiply(gradient, -along)
+    torch._foreach_add_(gradient, list(perturbed_gradient))  # now g_v
     rest = scoped_norm(norms(gradient, over_ranks), scope)
     exists = rest > NEGLIGIBLE_SHARE[gradient[0].dtype] * perturbed_norm
     _multiply(gradient, torch.where(exists, 1.0 / rest, 0.0))  # now u
