@@ -62,8 +62,8 @@ def measure(
     keep_buffers_of_first(model, world)
     model.eval()
     try:
-        # Neither the fused attention kernels nor compiled graphs can be differentiated twice.
-        with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"):
+        # The fused attention kernels cannot be differentiated twice.
+        with sdpa_kernel(SDPBackend.MATH):
             product = _hessian_of(model, weights, images, spec, world)
             size, dtype = sum(weight.numel() for weight in weights), weights[0].dtype
             start = torch.randn(size, generator=_generator(spec, "lanczos"), dtype=dtype)
@@ -79,8 +79,8 @@ def largest_eigenvalue(
 ) -> Eigenvalue:
     """The algebraically largest eigenvalue of a symmetric matrix, by Lanczos from `start` (flat, not zero).
 
-    Ends at a relative residual of `tolerance`, after `most_products` or `len(start)` products, or where the space of `start` is
-    exhausted: then the value is exact for what `start` reaches.
+    Ends at a relative residual of `tolerance`, after `most_products` or `len(start)` products, or where the space of
+    `start` is exhausted: then the value is exact for what `start` reaches.
     """
     most = min(most_products, start.numel())
     basis = torch.empty(most, start.numel(), dtype=start.dtype)
@@ -129,20 +129,20 @@ def _hessian_of(
     model: nn.Module, weights: Sequence[Tensor], images: ImageSet, spec: TrainingSpec, world: World
 ) -> Product:
     wanted = min(spec.evaluation.curvature_images or 0, len(images))
-    mine = len(share(wanted, world.rank, world.size))
+    # Passes of neighbouring images, dealt out to the ranks: so the images are the same on any number of ranks.
+    passes = -(-len(images) // spec.pass_size)
+    starts = [int(share(len(images), number, passes)[0]) for number in range(passes)]
+    mine = [number for number in range(world.rank, passes, world.size) if starts[number] < wanted]
     shapes = [weight.shape for weight in weights]
     sizes = [weight.numel() for weight in weights]
 
     def product(vector: Tensor) -> Tensor:
         on_device = vector.to(world.device)
-        pieces = [piece.view(shape) for piece, shape in zip(on_device.split(sizes), shapes, strict=True)]
+        pieces = [piece.view(shape) for piece, shape in zip(torch.split(on_device, sizes), shapes, strict=True)]
         total = torch.zeros_like(on_device)
-        left = mine
-        for pixels, labels in images.share_of(world.rank, world.size, spec.pass_size):
-            count = min(left, len(labels))
-            if count == 0:
-                break
-            left -= count
+        for number in mine:
+            [(pixels, labels)] = images.share_of(number, passes, spec.pass_size)
+            count = wanted - starts[number]  # the last pass may reach beyond
             loss = cross_entropy(model(pixels[:count]), labels[:count], reduction="sum") / wanted
             gradients = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
             along = torch.stack([(g * v).sum() for g, v in zip(gradients, pieces, strict=True)]).sum()

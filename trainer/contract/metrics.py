@@ -171,7 +171,7 @@ CATALOGUE: tuple[Metric, ...] = (
         direction="lower",
         deterministic=True,
         group="validation",
-        description="How curved the final training loss is in its most curved direction; flat minima have small values.",
+        description="How curved the final training loss is in its most curved direction: small in a flat minimum.",
     ),
     Metric(
         name="hessian_trace",

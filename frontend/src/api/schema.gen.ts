@@ -802,6 +802,13 @@ export interface components {
              *     four forward passes over the training set. Off (null): not measured.
              */
             sharpness_radius?: number | null;
+            /**
+             * Curvature Images
+             * @description At the end, measure the largest eigenvalue and the trace of the loss's Hessian on so many images of the training
+             *     set, in evaluation mode without augmentation: up to 56 Hessian-vector products, each about two gradients of these
+             *     images, and up to 40 copies of the weights in the CPU's memory. Off (null): not measured.
+             */
+            curvature_images?: number | null;
         };
         /** EventPage */
         EventPage: {

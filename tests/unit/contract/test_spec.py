@@ -111,6 +111,7 @@ SHARDED: dict[str, Any] = {"execution": {"sharding": "full"}, "resources": {"wor
         ({"method": {"name": "sam", "perturbation": "per_rank"}}, "method.perturbation", "per_rank", "global"),
         ({"ema_decay": 0.9}, "ema_decay", "0.9", "null"),
         ({"execution": {"sharding": "full", "compile": True}}, "execution.compile", "True", "false"),
+        ({"evaluation": {"curvature_images": 10}}, "evaluation.curvature_images", "10", "null"),
         ({"execution": {"sharding": "full", "channels_last": True}}, "execution.channels_last", "True", "false"),
     ],
 )

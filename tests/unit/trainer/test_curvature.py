@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
-from tests.unit.trainer.oracles.network import Network, batch, joined
+from tests.unit.trainer.oracles.network import Network, batch
 from trainer import curvature
 from trainer.curvature import Eigenvalue, hutchinson_trace, largest_eigenvalue
 from trainer.data import load
@@ -57,7 +57,7 @@ class TestLanczos:
             basis.append(v.clone())
             return matrix @ v
 
-        largest_eigenvalue(product, start(100), most_products=60, tolerance=0.0)
+        largest_eigenvalue(product, start(100), most_products=60, tolerance=-1.0)  # never satisfied
         gram = torch.stack(basis) @ torch.stack(basis).T
         # Two passes leave rounding of each inner product, of 100 terms, whatever the spectrum.
         assert (gram - torch.eye(60, dtype=torch.float64)).abs().max() < 1e-13
@@ -187,8 +187,8 @@ def test_changes_nothing_of_the_run(run, small_spec, method):
     assert all("hessian_trace" not in values for step, values in with_it.recorder.points.items() if step < 12)
 
 
-def test_the_same_with_compile_and_with_activation_checkpointing(run, small_spec):
-    """Neither can be differentiated twice as it stands."""
+def test_the_same_with_activation_checkpointing(run, small_spec):
+    """Recomputed activations are differentiated twice, too."""
     evaluation = {"curvature_images": 20}
     plain = run(small_spec(model=TINY_VIT, evaluation=evaluation)).outcome.numbers
     again = run(
