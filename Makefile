@@ -30,7 +30,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check screenshots generate lock \
+.PHONY: help setup demo up test faults check screenshots generate lock \
 	check-format check-lint check-types check-imports check-unit check-frontend
 
 help: ## Show this list.
@@ -47,6 +47,9 @@ up: setup ## Run the local stack until Ctrl-C. State in BASIN_HOME (default .bas
 test: setup ## Run every test: dashboard, units, house rules, real services, stories in a browser.
 	@$(NPM) run --silent test
 	@$(BIN)/pytest tests
+
+faults: setup ## Play 60 runs under faults of twelve kinds (45 minutes at most; the same command goes on). FAULTS=N for more.
+	@$(BIN)/python -m tests.integration.faults --faults $(or $(FAULTS),60)
 
 check: setup ## Format, lint, types, imports, unit tests, dashboard: about a minute.
 	@$(MAKE) --no-print-directory -j2 --output-sync=target \

@@ -40,7 +40,9 @@ class Settings(BaseSettings):
     """True: everything listens on 127.0.0.1 for one machine, so cookies need no TLS and default secrets are allowed."""
 
     api_url: str = "http://127.0.0.1:8000"
-    """What trainers and the command line use to reach the API."""
+    """What the command line uses to reach the API, and trainers where `trainer_api_url` is off."""
+    trainer_api_url: str | None = None
+    """What trainers use instead, where they reach the API by another address. Off (null): `api_url`."""
     ray_address: str = "http://127.0.0.1:8265"
     """Ray's dashboard with the job API, over HTTP."""
     ray_token: SecretStr | None = None

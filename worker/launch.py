@@ -106,7 +106,7 @@ def submit(connections: Connections, ray: RayJobs, attempt: Launched) -> None:
 def job_request(settings: Settings, attempt: Launched) -> JobRequest:
     """The Ray job of an attempt: a driver that knows how to claim it and nothing else."""
     payload = LaunchPayload(
-        api_url=settings.api_url,
+        api_url=settings.trainer_api_url or settings.api_url,
         attempt_id=attempt.attempt_id,
         launch_code=launch_code(settings.secret, attempt.attempt_id),
         storage=str(settings.storage),

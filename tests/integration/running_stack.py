@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -39,8 +41,16 @@ class RunningStack:
 
     lease_timeout_seconds = LEASE_TIMEOUT_SECONDS
 
-    def __init__(self, home: Path, *, arguments: tuple[str, ...] = (f"--slots={SLOTS}",)) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        arguments: tuple[str, ...] = (f"--slots={SLOTS}",),
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`settings`: variables of Basin beside the shortened times."""
         self.home = home
+        self.settings = settings
         self.arguments = arguments
         self.output = home.parent / f"{home.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -87,7 +97,7 @@ class RunningStack:
 
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("BASIN_", "RAY_"))}
-        return {**kept, **SHORTENED, "BASIN_HOME": str(self.home)}
+        return {**kept, **SHORTENED, **self.settings, "BASIN_HOME": str(self.home)}
 
     def up(self) -> RunningStack:
         with self.output.open("ab") as output:

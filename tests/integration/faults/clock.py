@@ -1,0 +1,80 @@
+"""The clock of one part of a stack, jumped while it runs: by libfaketime, preloaded into that process alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.integration.running_stack import RunningStack, until
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+PACKAGES = REPOSITORY / "build" / "faults" / "packages"
+LIBRARY = PACKAGES / "libfaketime" / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
+SETTLE_SECONDS = 2.0
+
+
+def library() -> Path:
+    """libfaketime's, installed at the first use into a folder of its own: it is built by a C compiler."""
+    assert importlib.util.find_spec("pip"), "pip is missing: run `make setup`"
+    if not LIBRARY.exists():
+        needed = Path(__file__).with_name("clock.txt")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"]
+        subprocess.run([*command, str(PACKAGES), "-r", str(needed)], check=True, capture_output=True)
+    return LIBRARY
+
+
+class OwnClock:
+    """One part, run by the test in place of the stack, with a clock that `jump` moves. Monotonic clocks go on."""
+
+    def __init__(self, stack: RunningStack, part: str, folder: Path) -> None:
+        self._stack, self._part = stack, part
+        self._offset = folder / f"clock-of-{part}"
+        self._offset.write_text("+0\n")
+        running = psutil.Process(stack.pid(part))
+        command, folder_of_part = running.cmdline(), running.cwd()
+        environment = {
+            **running.environ(),
+            "LD_PRELOAD": str(library()),
+            "FAKETIME_TIMESTAMP_FILE": str(self._offset),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+        stack.stop(part)
+        (Path(folder_of_part) / "beat.pid").unlink(missing_ok=True)  # beat's own, if it could not remove it
+        with (folder / f"{part}-own-clock.log").open("ab") as output:
+            self._process = subprocess.Popen(
+                command, cwd=folder_of_part, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
+        if part == "api":
+            until(self._answers, "the API with a clock of its own answers", 60.0, stack.tail)
+        else:
+            time.sleep(SETTLE_SECONDS)  # Celery's parts have nothing to ask; they go on when they are ready
+        assert self._process.poll() is None, f"{part} with a clock of its own ended with {self._process.returncode}"
+
+    def jump(self, seconds: int) -> None:
+        self._offset.write_text(f"{seconds:+d}\n")
+
+    def give_back(self) -> None:
+        """Ends it, and lets the stack run the part again, with the machine's clock."""
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, 9)
+            self._process.wait()
+        self._stack.start(self._part)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self._stack.api_url}/healthz", timeout=2).status_code == 200
+        except httpx.TransportError:
+            return False
