@@ -67,6 +67,11 @@ def play(cases: list[Case], results: Path, commit: str, most_seconds: float) -> 
                     row = {"commit": commit, **played(campaign, case)}
                     append(results, row)
                     rows.append(row)
+                    if not progress.console.is_terminal:  # where there is no bar to watch
+                        print(
+                            f"{len(rows)} of {len(cases)}: {row['kind']} at {row['moment']}, {row['seconds']} s",
+                            flush=True,
+                        )
                     for violation in row["violations"]:
                         progress.print(f"VIOLATION, {case.kind.name} {case.number} at {case.moment}: {violation}")
                     progress.advance(task)
