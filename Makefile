@@ -31,7 +31,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test faults check screenshots generate lock \
-	check-format check-lint check-types check-imports check-unit check-frontend
+	test-services test-units check-format check-lint check-types check-imports check-unit check-frontend
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,7 +46,15 @@ up: setup ## Run the local stack until Ctrl-C. State in BASIN_HOME (default .bas
 
 test: setup ## Run every test: dashboard, units, house rules, real services, stories in a browser.
 	@$(NPM) run --silent test
-	@$(BIN)/pytest tests
+	@$(MAKE) --no-print-directory -j2 test-services test-units
+
+# Services wait more than they compute, so units run beside them, with what is left of the machine.
+test-services:
+	@$(BIN)/pytest tests/integration tests/e2e
+test-units:
+	@mkdir -p build
+	@nice -n 10 $(BIN)/pytest tests/unit tests/architecture -p no:cacheprovider > build/test-units.txt 2>&1; \
+		status=$$?; cat build/test-units.txt; exit $$status
 
 faults: setup ## Play 60 runs under faults of twelve kinds (45 minutes at most; the same command goes on). FAULTS=N for more.
 	@$(BIN)/python -m tests.integration.faults --faults $(or $(FAULTS),60)
