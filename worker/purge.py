@@ -90,8 +90,8 @@ def _remove_rows(connections: Connections, run_id: str) -> None:
     """The points first, in parts; the rest goes with the run's row."""
     while True:
         with connections.transaction() as session:
-            some = select(MetricPoint.run_id, MetricPoint.metric_id, MetricPoint.attempt_number, MetricPoint.step)
-            keys = some.where(MetricPoint.run_id == run_id).limit(POINTS_AT_ONCE).cte("some")
+            found = select(MetricPoint.run_id, MetricPoint.metric_id, MetricPoint.attempt_number, MetricPoint.step)
+            keys = found.where(MetricPoint.run_id == run_id).limit(POINTS_AT_ONCE).cte("part")
             done = session.execute(
                 delete(MetricPoint).where(
                     MetricPoint.run_id == keys.c.run_id,

@@ -113,8 +113,10 @@ def name_stem(submission: Submission) -> str:
 
 def _deadline_past(session: Session, deadline: datetime | None) -> SpecProblem | None:
     """By the database's clock, which will also be the judge of it."""
+    if deadline is None:
+        return None
     now: datetime = session.execute(select(func.now())).scalar_one()
-    if deadline is None or deadline > now:
+    if deadline > now:
         return None
     return SpecProblem(
         path="spec.limits.deadline",

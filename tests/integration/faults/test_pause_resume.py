@@ -12,7 +12,7 @@ from tests.integration.faults.specs import digits_run
 from tests.integration.faults.watching import Watch, processes_of
 from trainer import checkpoint
 
-STEPS = 400
+STEPS = 900
 PAUSES = 10
 BETWEEN = 7
 """Steps from a resume to the next pause, at least: pauses fall on every place of a cycle of k = 5."""
