@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
 down_revision = "0002"
 
-NULLABLE = {
+NULLABLE: dict[str, sa.types.TypeEngine[Any]] = {
     "pause_requested_at": sa.DateTime(timezone=True),
     "time_limit_seconds": sa.Double(),
     "deadline": sa.DateTime(timezone=True),

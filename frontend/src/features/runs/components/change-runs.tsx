@@ -185,7 +185,11 @@ function Change({
           onConfirm();
         }}
       >
-        {outcome ? <Report outcome={outcome} says={says(outcome)} saysUnchanged={saysUnchanged} runs={runs} /> : children}
+        {outcome ? (
+          <Report outcome={outcome} says={says(outcome)} saysUnchanged={saysUnchanged} runs={runs} />
+        ) : (
+          children
+        )}
         {error && (
           <Message tone="bad" title={describeError(error).title} urgent>
             {describeError(error).detail}
@@ -218,9 +222,11 @@ function Report({ outcome, says, saysUnchanged, runs }: ReportProps) {
   const { alreadyOver, refused } = outcome;
   return (
     <Message tone={refused.length > 0 ? "warning" : "neutral"} title={says} urgent>
-      {alreadyOver > 0 && <div>
+      {alreadyOver > 0 && (
+        <div>
           {counted(alreadyOver)} {alreadyOver === 1 ? "was" : "were"} {saysUnchanged}.
-        </div>}
+        </div>
+      )}
       {refused.length > 0 && (
         <>
           {counted(refused.length)} refused:

@@ -4,8 +4,8 @@ import { useState } from "react";
 import type { RunSummary } from "@/api/types";
 import { IconMore } from "@/components/icons";
 import { isLive } from "@/run/describe-run";
-import { type Act } from "../api/changes";
 import { actsOn } from "../acts";
+import type { Act } from "../api/changes";
 import { ActOnRuns, CancelRuns, SetPriority } from "./change-runs";
 
 /** What can be done with one run of the list. The menu is made when it is first opened: a list has hundreds. */
