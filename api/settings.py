@@ -61,13 +61,15 @@ class Settings(BaseSettings):
     reconcile_seconds: float = Field(default=2, gt=0)
     """Time between two reconciliations, > 0."""
     cancel_grace_seconds: float = Field(default=120, ge=0)
-    """Time a trainer gets to save after a cancel, >= 0."""
+    """Time a trainer gets to save after a cancel, a pause, or the end of its time, >= 0."""
     silent_stop_seconds: float = Field(default=600, ge=0)
     """How long a run may be silent under a running Ray job until the job is stopped, >= 0."""
     launch_timeout_seconds: float = Field(default=180, gt=0)
     """From launch to claim; after that the attempt is given up. > 0."""
     max_failures: int = Field(default=5, ge=0)
     """Failed attempts since the last newer checkpoint that a run survives, >= 0."""
+    deleted_kept_hours: float = Field(default=24, ge=0)
+    """How long a deleted run can be restored; then its files and rows are removed. >= 0."""
     join_timeout_seconds: float = Field(default=120, gt=0)
     """Until all workers of a group have joined, > 0."""
     hang_timeout_seconds: float = Field(default=300, gt=0)

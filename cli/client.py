@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from cli.answers import Unreachable, refusal, server_sent_events
 from cli.failure import ExitCode, Failure
-from cli.views import BulkCancel, Change, Checkpoints, DryRun, LogTail, RunPage, RunView, StudyPage
+from cli.views import BulkCancel, BulkChange, Change, Checkpoints, DryRun, LogTail, RunPage, RunView, StudyPage
 from trainer.contract.spec import TrainingSpec
 
 CONNECT_SECONDS = 5.0
@@ -91,19 +91,22 @@ class Client:
         statuses: Sequence[str] = (),
         study: str | None = None,
         query: str | None = None,
+        kept: str | None = None,
         limit: int = 20,
         cursor: str | None = None,
     ) -> RunPage:
-        """Newest first; `limit` is 1 to 200, `query` a part of name or id."""
-        asked: dict[str, Any] = {"limit": limit, "status": list(statuses)}
+        """Newest first; `limit` is 1 to 200, `query` a part of name or id, `kept` "archived" or "deleted"."""
+        asked: dict[str, Any] = {"limit": limit, "status": list(statuses)} | ({kept: "true"} if kept else {})
         asked |= {key: value for key, value in (("study", study), ("q", query), ("cursor", cursor)) if value}
         return read(RunPage, self._ask("GET", "/runs", params=asked))
 
-    def all_runs(self, *, statuses: Sequence[str] = (), study: str | None = None) -> Iterator[RunView]:
+    def all_runs(
+        self, *, statuses: Sequence[str] = (), study: str | None = None, kept: str | None = None
+    ) -> Iterator[RunView]:
         """Every run that fits, newest first, page by page."""
         cursor: str | None = None
         while True:
-            page = self.runs(statuses=statuses, study=study, limit=PAGE, cursor=cursor)
+            page = self.runs(statuses=statuses, study=study, kept=kept, limit=PAGE, cursor=cursor)
             yield from page.items
             cursor = page.next_cursor
             if cursor is None:
@@ -113,14 +116,34 @@ class Client:
         """Changes `priority` (of a queued run), `name` or `study` (None clears it)."""
         return read(RunView, self._ask("PATCH", path_of(run_id), json=dict(changes)))
 
-    def cancel(self, run_id: str) -> RunView:
-        return read(RunView, self._ask("POST", f"{path_of(run_id)}/cancel"))
+    def cancel(self, run_id: str, *, now: bool = False) -> RunView:
+        """A second time, or with `now`, the trainer gets no time to save."""
+        return read(RunView, self._ask("POST", f"{path_of(run_id)}/cancel", params={"now": "true"} if now else {}))
 
-    def cancel_many(self, run_ids: Sequence[str]) -> BulkCancel:
+    def pause(self, run_id: str) -> RunView:
+        return read(RunView, self._ask("POST", f"{path_of(run_id)}/pause"))
+
+    def resume(self, run_id: str) -> RunView:
+        return read(RunView, self._ask("POST", f"{path_of(run_id)}/resume"))
+
+    def change_many(self, act: str, run_ids: Sequence[str]) -> BulkChange:
+        """`act` is "pause", "resume", "archive", "unarchive", "delete" or "restore"; a refusal holds up no other."""
+        done = BulkChange(changed=[], unchanged=[], refused=[])
+        for start in range(0, len(run_ids), BULK):
+            body = {"run_ids": list(run_ids[start : start + BULK])}
+            part = read(BulkChange, self._ask("POST", f"/runs/{act}", json=body))
+            done = BulkChange(
+                changed=done.changed + part.changed,
+                unchanged=done.unchanged + part.unchanged,
+                refused=done.refused + part.refused,
+            )
+        return done
+
+    def cancel_many(self, run_ids: Sequence[str], *, now: bool = False) -> BulkCancel:
         """Cancels each of them; one that is refused holds up no other."""
         done = BulkCancel(cancelled=[], already_over=[], refused=[])
         for start in range(0, len(run_ids), BULK):
-            body = {"run_ids": list(run_ids[start : start + BULK])}
+            body = {"run_ids": list(run_ids[start : start + BULK]), "now": now}
             part = read(BulkCancel, self._ask("POST", "/runs/cancel", json=body))
             done = BulkCancel(
                 cancelled=done.cancelled + part.cancelled,

@@ -9,10 +9,11 @@ import typer
 from cli.data_commands import data_app
 from cli.failure import ExitCode, Failure
 from cli.predict_command import predict
-from cli.run_changes import cancel, clone, edit
+from cli.run_changes import clone, edit
 from cli.run_commands import list_runs, show, submit, watch_run
 from cli.run_compare import compare
 from cli.run_export import export
+from cli.run_lifecycle import archive, cancel, delete, pause, restore, resume, unarchive
 from cli.run_logs import logs
 from cli.spec_commands import spec_app
 from cli.stack_commands import demo_command, stack_app, up_command
@@ -31,7 +32,13 @@ run_app.command("compare")(compare)
 run_app.command("export")(export)
 run_app.command("clone")(clone)
 run_app.command("edit")(edit)
+run_app.command("pause")(pause)
+run_app.command("resume")(resume)
 run_app.command("cancel")(cancel)
+run_app.command("archive")(archive)
+run_app.command("unarchive")(unarchive)
+run_app.command("delete")(delete)
+run_app.command("restore")(restore)
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -47,6 +47,7 @@ def run_page(run: RunView, link: str) -> Table:
         ("id", run.id),
         ("name", Text(run.name)),
         ("status", status_text(run)),
+        ("for", _stays(run)),
         ("why", why(run)),
         ("study", Text(run.study) if run.study else None),
         ("priority", str(run.priority) if run.priority else None),
@@ -64,6 +65,13 @@ def run_page(run: RunView, link: str) -> Table:
         if value:
             page.add_row(Text(field, style="dim"), value)
     return page
+
+
+def _stays(run: RunView) -> str | None:
+    """How long it has been in its status, unless it is over."""
+    if run.is_over or run.status_at is None:
+        return None
+    return span((datetime.now(UTC) - run.status_at).total_seconds())
 
 
 def status_text(run: RunView) -> Text:

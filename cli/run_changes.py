@@ -1,35 +1,20 @@
-"""`basin run clone|edit|cancel`: an edited copy, other values of a queued run, one end or many."""
+"""`basin run clone|edit`: an edited copy, and other values of a run."""
 
 from __future__ import annotations
 
 import copy
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from cli.client import Client
 from cli.connection import connect
 from cli.failure import ExitCode, Failure
-from cli.options import (
-    AsJson,
-    OptionalRunIds,
-    Priority,
-    RunId,
-    Settings,
-    Statuses,
-    Study,
-    Token,
-    Url,
-    known_statuses,
-    print_json,
-)
+from cli.options import AsJson, Priority, RunId, Settings, Study, Token, Url, print_json
 from cli.run_commands import DryRun, IdempotencyKey, Watch, send
 from cli.spec_file import apply, check
-from cli.views import STATUSES, TERMINAL, RunView
+from cli.views import RunView
 
 MAX_NAME = 128
-LIVE = tuple(status for status in STATUSES if status not in TERMINAL)
 
 
 def clone(
@@ -95,55 +80,3 @@ def edit(
     place = f", place {run.position}" if run.position is not None else ""
     in_study = f", study {run.study}" if run.study else ""
     typer.echo(f"{run.id} {run.status}: {run.name}, priority {run.priority}{place}{in_study}")
-
-
-def cancel(
-    run_ids: OptionalRunIds = None,
-    study: Study = None,
-    status: Statuses = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before ending a selection of runs.")] = False,
-    as_json: AsJson = False,
-    url: Url = None,
-    token: Token = None,
-) -> None:
-    """Cancel runs: a queued one at once, a running one after it has saved a checkpoint.
-
-    Either by id, or all that --study and --status select, after a question. Exits 1 if one was refused.
-    """
-    statuses = known_statuses(status, LIVE)
-    selects = study is not None or bool(statuses)
-    if bool(run_ids) == selects:
-        raise Failure("give either ids of runs, or --study and --status to select them", ExitCode.refused)
-    with connect(url, token) as client:
-        if run_ids and len(run_ids) == 1:
-            run = client.cancel(run_ids[0])
-            print_json(run) if as_json else typer.echo(f"{run.id} {run.status}")
-            return
-        ids = list(dict.fromkeys(run_ids or _selected(client, study, statuses, yes=yes)))
-        _cancel_many(client, ids, as_json)
-
-
-def _selected(client: Client, study: str | None, statuses: list[str], *, yes: bool) -> list[str]:
-    """Ids of the live runs selected, once the person has agreed."""
-    runs = list(client.all_runs(statuses=statuses or LIVE, study=study))
-    if runs and not yes:
-        if not sys.stdin.isatty():
-            raise Failure(f"this would cancel {len(runs)} runs: say --yes where nobody can be asked", ExitCode.refused)
-        names = ", ".join(run.name for run in runs[:5]) + (", ..." if len(runs) > 5 else "")
-        if not typer.confirm(f"Cancel {len(runs)} runs ({names})?", err=True):
-            raise typer.Exit(ExitCode.failed)
-    return [run.id for run in runs]
-
-
-def _cancel_many(client: Client, ids: list[str], as_json: bool) -> None:
-    done = client.cancel_many(ids)
-    if as_json:
-        print_json(done)
-    else:
-        parts = [f"{len(done.cancelled)} cancelled"]
-        parts += [f"{len(done.already_over)} over or ending before"] if done.already_over else []
-        typer.echo(", ".join(parts) if ids else "no run fits")
-        for refused in done.refused:
-            typer.echo(f"{refused.run_id} refused: {refused.detail}", err=True)
-    if done.refused:
-        raise typer.Exit(ExitCode.failed)

@@ -84,6 +84,8 @@ def list_runs(
     status: Statuses = None,
     study: Study = None,
     query: Annotated[str | None, typer.Option(help="Only runs with this in their name or id.")] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="Runs that were archived.")] = False,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Runs that were deleted and can be restored.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
     as_json: AsJson = False,
     url: Url = None,
@@ -91,8 +93,9 @@ def list_runs(
 ) -> None:
     """List runs, newest first."""
     statuses = known_statuses(status, STATUSES)
+    kept = "deleted" if deleted else "archived" if archived else None
     with connect(url, token) as client:
-        page = client.runs(statuses=statuses, study=study, query=query, limit=limit)
+        page = client.runs(statuses=statuses, study=study, query=query, kept=kept, limit=limit)
     if as_json:
         print_json(page)
     elif page.items:

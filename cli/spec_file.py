@@ -43,12 +43,13 @@ def read_text(source: str) -> str:
 
 
 class Yaml(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number: PyYAML follows version 1.1, which wants a point in it."""
+    """YAML in which 1e-3 is a number (PyYAML follows version 1.1, which wants a point in it) and a moment is text."""
 
 
 Yaml.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
+Yaml.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: node.value)
 
 
 def parse(text: str, source: str) -> dict[str, Any]:

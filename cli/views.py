@@ -59,6 +59,9 @@ class RunView(View):
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    status_at: datetime | None = None
+    archived_at: datetime | None = None
+    deleted_at: datetime | None = None
 
     @property
     def is_over(self) -> bool:
@@ -124,6 +127,14 @@ class Refused(View):
 class BulkCancel(View):
     cancelled: list[str]
     already_over: list[str]
+    refused: list[Refused]
+
+
+class BulkChange(View):
+    """What became of each run of a bulk request."""
+
+    changed: list[str]
+    unchanged: list[str]
     refused: list[Refused]
 
 

@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainer.api_client import ApiClient, Refused, Unreachable
+from trainer.contract.ends import EndReason
 from trainer.contract.reports import Command, Numbered, ReportReply, Writer
 from trainer.spool import Spool
 
 log = logging.getLogger(__name__)
+
+STOPS = {Command.stop: EndReason.cancelled_by_user, Command.pause: EndReason.paused}
 
 FLUSH_SECONDS = 0.5
 """Pause between two deliveries: how far behind a dashboard is, at most."""
@@ -37,7 +40,7 @@ class Delivery:
         self._back_off_seconds = 0.0  # 0: the last delivery went well
         self._wake = threading.Event()
         self._deadline: float | None = None  # monotonic; set when closing
-        self._stop_requested = False
+        self._stop_reason: EndReason | None = None
         self._superseded = False
         self._thread = threading.Thread(target=self._run, name=f"reports-{writer}", daemon=True)
 
@@ -47,7 +50,12 @@ class Delivery:
     @property
     def stop_requested(self) -> bool:
         """The API asked the attempt to save and end."""
-        return self._stop_requested
+        return self._stop_reason is not None
+
+    @property
+    def stop_reason(self) -> EndReason:
+        """What an attempt that was asked to save and end has ended by: the newest command says."""
+        return self._stop_reason or EndReason.cancelled_by_user
 
     @property
     def superseded(self) -> bool:
@@ -134,7 +142,7 @@ class Delivery:
             self.spool.acknowledge(reply.acknowledged)
         self._back_off_seconds = 0.0
         self._superseded = self._superseded or reply.superseded
-        self._stop_requested = self._stop_requested or reply.command is Command.stop
+        self._stop_reason = STOPS.get(reply.command, self._stop_reason)
         if reply.acknowledged <= before and not self._superseded:
             self._failed("The API acknowledged nothing new (%s); %d wait.", reply.acknowledged)
             return False

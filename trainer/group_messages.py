@@ -95,4 +95,4 @@ class RankEnd:
 
     @property
     def is_failure(self) -> bool:
-        return self.reason not in (EndReason.completed, EndReason.cancelled_by_user)
+        return self.reason not in (EndReason.completed, EndReason.cancelled_by_user, EndReason.paused)

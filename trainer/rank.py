@@ -18,7 +18,7 @@ from trainer.contract.ends import EndReason
 from trainer.contract.spec import stored_spec
 from trainer.errors import TrainerError, exhaustion_named, first_line
 from trainer.group_messages import Beats, Meeting, Phase, Pulse, RankEnd
-from trainer.listener import Listener, Silence
+from trainer.listener import Listener, Outcome, Silence
 from trainer.loading import load_libraries
 
 if TYPE_CHECKING:
@@ -107,8 +107,15 @@ class RankProcess:
         )  # fmt: skip
         parallel.leave(world)
         return RankEnd(
-            rank=self._rank, reason=outcome.reason, detail=outcome.detail, step=outcome.step, device=self._device
-        )
+            rank=self._rank, reason=self._reason_of(outcome), detail=outcome.detail, step=outcome.step,
+            device=self._device,
+        )  # fmt: skip
+
+    def _reason_of(self, outcome: Outcome) -> EndReason:
+        """The loop knows that it was stopped, rank 0 also what for: a cancel or a pause."""
+        if outcome.reason is EndReason.cancelled_by_user and self._reporter is not None:
+            return self._reporter.stop_reason
+        return outcome.reason
 
     def _report(self) -> RankZeroReporter:
         from trainer.reporter import RankZeroReporter

@@ -71,6 +71,11 @@ class RankZeroReporter:
         """Whether the API asked the attempt to save and end; what `train` asks each step."""
         return self._delivery.stop_requested
 
+    @property
+    def stop_reason(self) -> EndReason:
+        """`paused` or `cancelled_by_user`, as the API asked."""
+        return self._delivery.stop_reason
+
     # -- the listener's methods, called by the training loop ----------------------------------------------------------
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
@@ -169,6 +174,10 @@ class DriverReporter:
     @property
     def stop_requested(self) -> bool:
         return self._delivery.stop_requested
+
+    @property
+    def stop_reason(self) -> EndReason:
+        return self._delivery.stop_reason
 
     @property
     def superseded(self) -> bool:

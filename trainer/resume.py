@@ -25,7 +25,7 @@ from trainer.sharding import WholeWeights
 from trainer.step import MethodState
 
 MAY_DIFFER = {
-    "resources", "logging", "evaluation", "checkpoint", "micro_batch_size", "execution", "spec_version",
+    "resources", "logging", "evaluation", "checkpoint", "micro_batch_size", "execution", "limits", "spec_version",
 }  # fmt: skip
 """Fields that may change between a checkpoint and its continuation: they do not say what is trained."""
 

@@ -209,7 +209,7 @@ class _Supervision:
         if self._terminated.is_set():
             return self._stop_in_time()
         if self._reporter.stop_requested and not self._handed_over:
-            return RankEnd(rank=0, reason=EndReason.cancelled_by_user, detail="Stopped before the first step.")
+            return RankEnd(rank=0, reason=self._reporter.stop_reason, detail="Stopped before the first step.")
         return None
 
     def _stop_in_time(self) -> RankEnd:

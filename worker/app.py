@@ -23,6 +23,8 @@ HARD_LIMIT_SECONDS = 150
 """Then its process is killed; the next pass of reconcile repairs what it left."""
 VISIBILITY_TIMEOUT_SECONDS = 600
 """For messages handed out but not yet acknowledged; longer than a hard limit. The shortest of all senders would win."""
+PURGE_SECONDS = 300.0
+"""Time between two looks for deleted runs whose time to be restored is over."""
 SOFT_SHUTDOWN_SECONDS = 10.0
 TASKS_PER_CHILD = 2_000
 BROKER_TIMEOUT_SECONDS = 5.0
@@ -71,7 +73,12 @@ def configuration(settings: Settings) -> dict[str, Any]:
                 "schedule": every_seconds,
                 # While nobody consumes they would pile up, each saying the same.
                 "options": {"expires": max(2 * every_seconds, 5.0), "ignore_result": True},
-            }
+            },
+            "purge": {
+                "task": "purge",
+                "schedule": PURGE_SECONDS,
+                "options": {"expires": PURGE_SECONDS, "ignore_result": True},
+            },
         },
     }
 

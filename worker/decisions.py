@@ -24,7 +24,7 @@ FIRST_BACK_OFF_SECONDS = 1.0
 LONGEST_BACK_OFF_SECONDS = 60.0
 
 # What a trainer says when it is told to go away from outside, so not the cause of its end.
-_TOLD_TO_GO = frozenset({EndReason.cancelled_by_user, EndReason.superseded})
+_TOLD_TO_GO = frozenset({EndReason.cancelled_by_user, EndReason.paused, EndReason.superseded})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,17 @@ class Seen:
     silence_told: bool = False
     stop_asked_seconds_ago: float | None = None
     cancel_asked_seconds_ago: float | None = None
+    cancel_at_once: bool = False
+    """Cancelled twice."""
+    pause_asked_seconds_ago: float | None = None
+    ran_seconds: float = 0.0
+    """Of all attempts of the run, each from its claim to its end."""
+    time_limit_seconds: float | None = None
+    seconds_to_deadline: float | None = None
+    """Negative: the deadline has passed."""
+    limit_reached: EndReason | None = None
+    """For which limit the trainer was told to save and end."""
+    limit_reached_seconds_ago: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +88,13 @@ class Submit:
 @dataclass(frozen=True, kw_only=True)
 class TellSilence:
     """Write one event: the trainer is not heard of, its job still runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TellLimit:
+    """Note that the run has reached a limit: its trainer is told to save and end."""
+
+    reason: EndReason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +115,18 @@ class EndAttempt:
     detail: str = ""
 
 
-Verdict = Wait | Submit | TellSilence | StopJob | ReleaseSlots | EndAttempt
+Verdict = Wait | Submit | TellSilence | TellLimit | StopJob | ReleaseSlots | EndAttempt
+
+
+def limit_reached(
+    *, ran_seconds: float, time_limit_seconds: float | None, seconds_to_deadline: float | None
+) -> EndReason | None:
+    """The limit that a run has reached, if any; the deadline is named first."""
+    if seconds_to_deadline is not None and seconds_to_deadline <= 0:
+        return EndReason.deadline_passed
+    if time_limit_seconds is not None and ran_seconds >= time_limit_seconds:
+        return EndReason.time_limit
+    return None
 
 
 def judge(seen: Seen, limits: Limits) -> Verdict:
@@ -120,6 +149,10 @@ def _of_a_job_that_is_over(seen: Seen, job: JobState, limits: Limits) -> Verdict
         return EndAttempt(reason=seen.run_reason or EndReason.superseded, detail="the run had ended before")
     if seen.run_status is RunStatus.cancelling:
         return EndAttempt(reason=EndReason.cancelled_by_user)
+    if seen.limit_reached is not None:
+        return EndAttempt(reason=seen.limit_reached)
+    if not seen.claimed and seen.run_status is RunStatus.pausing:
+        return EndAttempt(reason=EndReason.paused)
     if not seen.claimed:
         return _never_claimed(seen, job, limits)
     if seen.quiet_seconds < limits.lease_timeout:
@@ -132,6 +165,9 @@ def _of_a_job_that_is_over(seen: Seen, job: JobState, limits: Limits) -> Verdict
 
 
 def _as_reported(seen: Seen, reported: EndReason) -> EndAttempt:
+    if seen.limit_reached is not None and (reported in _TOLD_TO_GO or ENDS[reported].retryable):
+        # It went because it was told to, and whatever went wrong on the way, no new attempt may follow.
+        return EndAttempt(reason=seen.limit_reached, detail=seen.reported_detail)
     if seen.run_status in (RunStatus.launching, RunStatus.running) and seen.claimed:
         if seen.stop_asked_seconds_ago is not None and reported in _TOLD_TO_GO | {EndReason.trainer_crashed}:
             return EndAttempt(reason=EndReason.trainer_hung, detail=_silent_for(seen))
@@ -164,8 +200,15 @@ def _of_a_job_that_lives(seen: Seen, limits: Limits) -> Verdict:
         return StopJob(why="its run has ended")
     if seen.stop_asked_seconds_ago is not None:
         return StopJob(why="it goes on after being asked to stop")
-    if seen.run_status is RunStatus.cancelling:
-        return _cancelling(seen, limits)
+    if (leaving := _leaving(seen)) is not None:
+        return _time_to_save(seen, leaving, limits)
+    reached = limit_reached(
+        ran_seconds=seen.ran_seconds,
+        time_limit_seconds=seen.time_limit_seconds,
+        seconds_to_deadline=seen.seconds_to_deadline,
+    )
+    if reached is not None:
+        return TellLimit(reason=reached)
     if not seen.claimed:
         if seen.quiet_seconds < limits.launch_timeout:
             return Wait(why="no trainer has claimed it yet")
@@ -181,12 +224,32 @@ def _of_a_job_that_lives(seen: Seen, limits: Limits) -> Verdict:
     return StopJob(why=_silent_for(seen))
 
 
-def _cancelling(seen: Seen, limits: Limits) -> Verdict:
+@dataclass(frozen=True, kw_only=True)
+class _Leaving:
+    """A trainer that was told to save and end."""
+
+    why: str
+    seconds_ago: float | None
+
+
+def _leaving(seen: Seen) -> _Leaving | None:
+    if seen.run_status is RunStatus.cancelling:
+        return _Leaving(why="cancelled", seconds_ago=seen.cancel_asked_seconds_ago)
+    if seen.limit_reached is not None:
+        return _Leaving(why="told that its time is over", seconds_ago=seen.limit_reached_seconds_ago)
+    if seen.run_status is RunStatus.pausing:
+        return _Leaving(why="told to pause", seconds_ago=seen.pause_asked_seconds_ago)
+    return None
+
+
+def _time_to_save(seen: Seen, leaving: _Leaving, limits: Limits) -> Verdict:
     if not seen.claimed:
-        return StopJob(why="it was cancelled before a trainer claimed it")
-    if seen.cancel_asked_seconds_ago is not None and seen.cancel_asked_seconds_ago < limits.cancel_grace:
+        return StopJob(why=f"it was {leaving.why} before a trainer claimed it")
+    if seen.run_status is RunStatus.cancelling and seen.cancel_at_once:
+        return StopJob(why="it was cancelled twice")
+    if leaving.seconds_ago is not None and leaving.seconds_ago < limits.cancel_grace:
         return Wait(why="it has time to save")
-    return StopJob(why=f"it did not end within {limits.cancel_grace:g} s of being cancelled")
+    return StopJob(why=f"it did not end within {limits.cancel_grace:g} s of being {leaving.why}")
 
 
 def _silent_for(seen: Seen) -> str:
@@ -211,7 +274,7 @@ class FinishRun:
 
 @dataclass(frozen=True, kw_only=True)
 class PauseRun:
-    """It was being paused and stands at its last checkpoint."""
+    """It was being paused and stands at its last checkpoint; one that requeues itself waits there again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +307,7 @@ def after_end(
     if not may_help:
         return FinishRun(to=RunStatus.failed, reason=reason)
     if run_status is RunStatus.pausing:
-        return PauseRun()
+        return PauseRun()  # However its trainer went: the last checkpoint is there, and a pause is no failure.
     progressed = newest_checkpoint_step > failures.at_step
     count = 1 if progressed else failures.count + 1
     if count > limits.max_failures:

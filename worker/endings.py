@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from api.db.tables import Attempt, CheckpointRow, Run
+from api.runs.pause import end_pause
 from api.runs.status import RunStatus, move
 from trainer.contract.ends import ENDS, EndReason
 from worker.decisions import (
@@ -49,24 +51,23 @@ def end_attempt(
         end.reason,
         Failures(count=run.failures, at_step=run.failures_at_step),
         newest_checkpoint_step=newest,
-        limits=limits,
+        limits=limits_of(run, limits),
     )
     match consequence:
         case LeaveRun():
             pass
         case PauseRun():
-            move(
-                session,
-                run,
-                RunStatus.paused,
-                actor=ACTOR,
-                text="The run stands paused at its last checkpoint.",
-                attempt_number=attempt.number,
-            )
+            end_pause(session, run, actor=ACTOR, attempt_number=attempt.number)
         case FinishRun(to=to, reason=reason):
             _finish(session, run, attempt, to, reason, end)
         case RetryRun():
             _retry(session, run, attempt, consequence, end)
+
+
+def limits_of(run: Run, limits: Limits) -> Limits:
+    """The settings, with what the run's own spec says in their place."""
+    own = (run.spec.get("limits") or {}).get("max_failures")
+    return limits if own is None else replace(limits, max_failures=int(own))
 
 
 def _finish(session: Session, run: Run, attempt: Attempt, to: RunStatus, reason: EndReason, end: EndAttempt) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Double, RowMapping, Select, cast, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Double, RowMapping, ScalarSelect, Select, case, cast, func, select
+from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.elements import ColumnElement
 
 from api.db.tables import Attempt, Event, Run
@@ -53,6 +53,17 @@ def _seconds_since(moment: Any) -> ColumnElement[float]:
     return cast(func.extract("epoch", func.now() - moment), Double)
 
 
+def ran_seconds(run_id: Any) -> ScalarSelect[float]:
+    """Seconds in which attempts of a run have been training: from each one's claim to its end, or to now."""
+    of_run = aliased(Attempt)
+    lasted = cast(func.extract("epoch", func.coalesce(of_run.ended_at, func.now()) - of_run.claimed_at), Double)
+    return (
+        select(func.coalesce(func.sum(lasted), 0.0))
+        .where(of_run.run_id == run_id, of_run.claimed_at.is_not(None))
+        .scalar_subquery()
+    )
+
+
 # The index on open attempts serves this: it stays as fast when there are many that are closed.
 _STATEMENT: Select[Any] = (
     select(
@@ -71,6 +82,13 @@ _STATEMENT: Select[Any] = (
         func.greatest(0, serving_seconds() - Attempt.lease_serving_seconds).label("quiet_seconds"),
         _seconds_since(Attempt.stop_requested_at).label("stop_asked"),
         _seconds_since(Run.cancel_requested_at).label("cancel_asked"),
+        Run.cancel_at_once,
+        _seconds_since(Run.pause_requested_at).label("pause_asked"),
+        Run.limit_reached,
+        _seconds_since(Run.limit_reached_at).label("limit_asked"),
+        Run.time_limit_seconds,
+        (-_seconds_since(Run.deadline)).label("to_deadline"),
+        case((Run.time_limit_seconds.is_not(None), ran_seconds(Attempt.run_id)), else_=0.0).label("ran_seconds"),
         Run.status,
         Run.reason,
         select(Event.id)
@@ -111,6 +129,13 @@ def _open(row: RowMapping) -> Open:
             silence_told=row["silence_told"],
             stop_asked_seconds_ago=row["stop_asked"],
             cancel_asked_seconds_ago=row["cancel_asked"],
+            cancel_at_once=row["cancel_at_once"],
+            pause_asked_seconds_ago=row["pause_asked"],
+            ran_seconds=row["ran_seconds"],
+            time_limit_seconds=row["time_limit_seconds"],
+            seconds_to_deadline=row["to_deadline"],
+            limit_reached=_reason(row["limit_reached"]),
+            limit_reached_seconds_ago=row["limit_asked"],
         ),
     )
 

@@ -18,10 +18,11 @@ from api.db.engine import publish
 from api.db.tables import Attempt, Event
 from worker.cluster import beat, miss, record_nodes
 from worker.connections import Connections
-from worker.decisions import EndAttempt, ReleaseSlots, Seen, StopJob, Submit, TellSilence, Wait, judge
+from worker.decisions import EndAttempt, ReleaseSlots, Seen, StopJob, Submit, TellLimit, TellSilence, Wait, judge
 from worker.endings import ACTOR, end_attempt
 from worker.launch import Launched, launch_waiting, stack_mark, submit
 from worker.leftovers import take_in_leftovers
+from worker.limits import end_overdue, tell_limit
 from worker.observation import SILENT_EVENT, Open, open_attempts
 from worker.ray_jobs import Job, JobState, Node, RayJobs, RayUnreachable
 
@@ -57,6 +58,9 @@ def reconcile_run(connections: Connections, run_id: str) -> None:
 
 
 def _pass(connections: Connections, ray: RayJobs) -> None:
+    with connections.transaction() as session:
+        if ended := end_overdue(session):
+            log.info("limits_reached", runs=ended)
     try:
         jobs, nodes = ray.jobs(), ray.nodes()
     except RayUnreachable as error:
@@ -122,6 +126,9 @@ def _act(connections: Connections, ray: RayJobs, item: Open, job: Job, *, placem
             _note_stop(connections, attempt, why, again=seen.stop_asked_seconds_ago is not None)
         case TellSilence():
             _tell_silence(connections, attempt, seen)
+        case TellLimit(reason=reason):
+            with connections.transaction() as session:
+                tell_limit(session, attempt.run_id, attempt.number, reason)
         case EndAttempt() | ReleaseSlots():
             _end(connections, ray, attempt, job, seen, placement_alive=placement_alive)
 

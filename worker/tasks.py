@@ -1,4 +1,4 @@
-"""The three tasks, thin: each says which part of the rows to look at. Any message may be lost, late, or come twice."""
+"""The tasks, thin: each says which part of the rows to look at. Any message may be lost, late, or come twice."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from api.settings import settings_or_exit
 from worker.app import app
 from worker.connections import Connections
 from worker.launch import launch as launch_queued
+from worker.purge import purge_deleted
 from worker.reconcile import reconcile as reconcile_all
 from worker.reconcile import reconcile_run
 
@@ -46,7 +47,7 @@ def launch(run_id: str) -> None:
 
 @app.task(name="cancel")
 def cancel(run_id: str) -> None:
-    """A run is being cancelled: if no trainer holds it, nobody else will end it sooner."""
+    """A run is being cancelled or paused: if no trainer holds it, nobody else will end it sooner."""
     with database_may_be_away():
         reconcile_run(connections(), run_id)
 
@@ -56,6 +57,13 @@ def reconcile() -> None:
     """Compare everything with Ray. Beat sends this every BASIN_RECONCILE_SECONDS."""
     with database_may_be_away():
         reconcile_all(connections())
+
+
+@app.task(name="purge")
+def purge() -> None:
+    """Remove what was deleted long enough ago. Beat sends this every few minutes."""
+    with database_may_be_away():
+        purge_deleted(connections())
 
 
 @signals.task_prerun.connect(weak=False)

@@ -88,6 +88,7 @@ class Run(Base):
         Index("ix_runs_newest", "created_at", "id"),
         Index("ix_runs_live", "status", postgresql_where="status NOT IN ('succeeded', 'failed', 'cancelled')"),
         Index("ix_runs_study", "study", "created_at", postgresql_where="study IS NOT NULL"),
+        Index("ix_runs_deleted", "deleted_at", postgresql_where="deleted_at IS NOT NULL"),
     )
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
@@ -129,8 +130,28 @@ class Run(Base):
     queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     """First claim by a trainer."""
+    status_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """When it came to its status."""
     cancel_requested_at: Mapped[datetime | None]
+    cancel_at_once: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Cancelled twice: its trainer gets no time to save."""
+    pause_requested_at: Mapped[datetime | None]
+    requeues: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Once paused it goes back to the queue by itself: it was preempted, or resumed while it still saved."""
+    time_limit_seconds: Mapped[float | None] = mapped_column(Double)
+    """Of its spec (trainer.contract.limits.Limits), where reconcile finds it without reading specs."""
+    deadline: Mapped[datetime | None]
+    """Of its spec, likewise."""
+    limit_reached: Mapped[str | None] = mapped_column(String(64))
+    """Set once its attempt was told to save and end for a limit: the reason (EndReason) that it will end by."""
+    limit_reached_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    archived_at: Mapped[datetime | None]
+    """Left out of lists that do not ask for it."""
+    deleted_at: Mapped[datetime | None]
+    """Hidden everywhere; until BASIN_DELETED_KEPT_HOURS later it can be restored."""
+    purged_at: Mapped[datetime | None]
+    """From here on its files and rows are being removed: nothing can be restored."""
 
 
 class Attempt(Base):

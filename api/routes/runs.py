@@ -1,4 +1,4 @@
-"""Runs: submit, list, show, edit, cancel, timeline; and the studies they form."""
+"""Runs: submit, list, show, edit, timeline; and the studies they form. `api.routes.lifecycle` has the rest."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from api.db.engine import transaction
-from api.routes.dependencies import CallerDep, DetachedCallerDep, RunDep, ServicesDep, SessionDep
+from api.routes.dependencies import CallerDep, RunDep, ServicesDep, SessionDep
 from api.routes.problems import PROBLEMS
 from api.runs import bodies, schemas
 from api.runs.access import run_for
-from api.runs.cancel import cancel, cancel_each
 from api.runs.checkpoints import checkpoint_list
 from api.runs.dry_run import dry_run as predict
 from api.runs.edit import edit
@@ -88,6 +86,8 @@ def get_runs(
     project: Annotated[str | None, Query(max_length=64)] = None,
     study: Annotated[str | None, Query(max_length=128, description="Exactly this study.")] = None,
     q: Annotated[str | None, Query(max_length=128, description="Part of a name or id; case does not matter.")] = None,
+    archived: Annotated[bool, Query(description="Those that were archived, in place of those that were not.")] = False,
+    deleted: Annotated[bool, Query(description="Those that were deleted and can be restored.")] = False,
     cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> schemas.RunPage:
@@ -98,16 +98,12 @@ def get_runs(
         project=project,
         study=study,
         contains=q,
+        archived=archived,
+        deleted=deleted,
         cursor=cursor,
         limit=limit,
         lease_timeout_seconds=services.settings.lease_timeout_seconds,
     )
-
-
-@router.post("/cancel", summary="Cancel many runs")
-def cancel_runs(body: bodies.RunIds, services: ServicesDep, caller: DetachedCallerDep) -> schemas.CancelOutcome:
-    """Each run by itself, in this order: one that is refused or over does not keep the others from being cancelled."""
-    return cancel_each(lambda: transaction(services.engine, services.outbox), caller, body.run_ids)
 
 
 @router.get("/{run_id}", summary="Show a run")
@@ -123,19 +119,6 @@ def edit_run(
     changed); the queue is in the new order at once."""
     run = run_for(session, caller, run_id, lock=True)
     edit(session, caller, run, body)
-    return run_page(session, run, lease_timeout_seconds=services.settings.lease_timeout_seconds)
-
-
-@router.post("/{run_id}/cancel", summary="Cancel a run")
-def cancel_run(
-    run_id: str,
-    services: ServicesDep,
-    session: SessionDep,
-    caller: CallerDep,
-) -> schemas.Run:
-    """A queued run is cancelled at once; a running one saves a checkpoint first. Repeating it changes nothing."""
-    run = run_for(session, caller, run_id, lock=True)
-    cancel(session, caller, run)
     return run_page(session, run, lease_timeout_seconds=services.settings.lease_timeout_seconds)
 
 

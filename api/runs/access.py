@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import cast
 
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, func, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from api.db.tables import Run, Token, User
@@ -71,20 +71,36 @@ def _note_use(session: Session, token_id: int) -> None:
 
 
 def visible_to(caller: Caller) -> ColumnElement[bool]:
-    """The condition on `runs` that a caller's queries carry."""
+    """The condition on `runs` that a caller's queries carry: theirs to see, and not deleted."""
+    return and_(Run.deleted_at.is_(None), _allowed_to(caller))
+
+
+def deleted_visible_to(caller: Caller) -> ColumnElement[bool]:
+    """The same for runs that are deleted and can be restored still."""
+    return and_(Run.deleted_at.is_not(None), Run.purged_at.is_(None), _allowed_to(caller))
+
+
+def _allowed_to(caller: Caller) -> ColumnElement[bool]:
     if caller.role == "admin":
         return true()
     return or_(Run.visibility == "team", Run.user_id == caller.user_id)
 
 
-def run_for(session: Session, caller: Caller, run_id: str, *, lock: bool = False) -> Run:
-    """The run, if there is one that the caller may see; else NotFound, so that private ids do not leak."""
-    query = select(Run).where(Run.id == run_id, visible_to(caller))
+def run_for(session: Session, caller: Caller, run_id: str, *, lock: bool = False, deleted: bool = False) -> Run:
+    """The run, if there is one that the caller may see; else NotFound, so that private ids do not leak.
+
+    `deleted`: one that is deleted and can be restored, in place of one that is not.
+    """
+    query = select(Run).where(Run.id == run_id, deleted_visible_to(caller) if deleted else visible_to(caller))
     if lock:
         query = query.with_for_update(key_share=True)
     run = session.execute(query).scalar_one_or_none()
     if run is None:
-        raise NotFound(f"there is no run {run_id!r} that you may see: `basin run list` shows those there are")
+        which = "deleted run" if deleted else "run"
+        option = " --deleted" if deleted else ""
+        raise NotFound(
+            f"there is no {which} {run_id!r} that you may see: `basin run list{option}` shows those there are"
+        )
     return run
 
 

@@ -76,7 +76,7 @@ class RunEdit(BaseModel):
 
 
 class RunIds(BaseModel):
-    """Body of POST /runs/cancel."""
+    """Body of the routes that change many runs: POST /runs/cancel, /runs/pause, /runs/resume, ..."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -84,3 +84,10 @@ class RunIds(BaseModel):
         list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(min_length=1, max_length=1000)
     ]
     """1 to 1000 runs; one named twice counts once."""
+
+
+class CancelRuns(RunIds):
+    """Body of POST /runs/cancel."""
+
+    now: bool = False
+    """Stop the trainers at once, without time to save, also of runs that are being cancelled already."""

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from datetime import timedelta
 
-import structlog
-from sqlalchemy import func
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api.db.engine import after_commit_send
-from api.db.tables import Run
-from api.errors import BasinError
-from api.runs.access import Caller, must_own, run_for
-from api.runs.schemas import CancelOutcome, CancelRefusal
+from api.db.tables import Event, Run
+from api.runs.access import Caller, must_own
 from api.runs.status import RunStatus, move
 from trainer.contract.ends import EndReason
 
-log = structlog.get_logger()
+SAME_WISH_SECONDS = 2.0
+"""A cancel repeated within so long is a double click or a request sent again, not a second wish."""
 
 
-def cancel(session: Session, caller: Caller, run: Run) -> bool:
+def cancel(session: Session, caller: Caller, run: Run, *, at_once: bool = False) -> bool:
     """Cancels a run whose row is locked; True if that changed anything. Does not commit.
 
     A run that waits is cancelled at once. One that has an attempt is `cancelling` until its trainer has saved or
-    its grace is over. One that ended, or is being cancelled, stays as it is.
+    its grace is over; `at_once` gives it none. One that ended stays as it is.
     """
     must_own(caller, run, "cancel")
+    if run.status == RunStatus.cancelling:
+        return at_once and _hurry(session, caller, run)
     if run.status in (RunStatus.queued, RunStatus.paused):
         run.cancel_requested_at = func.now()
         return move(
@@ -39,35 +37,32 @@ def cancel(session: Session, caller: Caller, run: Run) -> bool:
             reason=EndReason.cancelled_by_user,
         )
     if run.status in (RunStatus.launching, RunStatus.running, RunStatus.pausing):
-        run.cancel_requested_at = func.now()
+        run.cancel_requested_at, run.cancel_at_once = func.now(), at_once
         moved = move(
             session,
             run,
             RunStatus.cancelling,
             actor=caller.actor,
-            text="Cancel requested; the trainer saves a checkpoint and ends.",
+            text="Cancel requested; "
+            + ("the trainer is stopped at once." if at_once else "the trainer saves a checkpoint and ends."),
         )
         after_commit_send(session, "cancel", run.id)
         return moved
     return False
 
 
-def cancel_each(
-    transaction: Callable[[], AbstractContextManager[Session]], caller: Caller, run_ids: Sequence[str]
-) -> CancelOutcome:
-    """Cancels runs one after the other, each in a transaction of its own, so that nothing fails the others."""
-    cancelled: list[str] = []
-    already_over: list[str] = []
-    refused: list[CancelRefusal] = []
-    for run_id in dict.fromkeys(run_ids):
-        try:
-            with transaction() as session:
-                changed = cancel(session, caller, run_for(session, caller, run_id, lock=True))
-        except BasinError as error:
-            refused.append(CancelRefusal(run_id=run_id, detail=error.detail))
-        except SQLAlchemyError as error:
-            log.warning("not_cancelled", run=run_id, error=str(error).splitlines()[0])
-            refused.append(CancelRefusal(run_id=run_id, detail="the database did not answer in time: try again"))
-        else:
-            (cancelled if changed else already_over).append(run_id)
-    return CancelOutcome(cancelled=cancelled, already_over=already_over, refused=refused)
+def cancel_again(session: Session, caller: Caller, run: Run) -> bool:
+    """Cancels a run whose row is locked; one that has been `cancelling` for two seconds is now stopped at once."""
+    asked_before = select(func.now() - Run.cancel_requested_at >= timedelta(seconds=SAME_WISH_SECONDS))
+    is_second = run.status == RunStatus.cancelling and bool(session.scalar(asked_before.where(Run.id == run.id)))
+    return cancel(session, caller, run, at_once=is_second)
+
+
+def _hurry(session: Session, caller: Caller, run: Run) -> bool:
+    if run.cancel_at_once:
+        return False
+    run.cancel_at_once = True
+    text = "Cancelled again: the trainer is stopped at once, with what it has saved by then."
+    session.add(Event(run_id=run.id, kind="cancel", actor=caller.actor, text=text))
+    after_commit_send(session, "cancel", run.id)
+    return True

@@ -64,8 +64,14 @@ def take_in(
         attempt.lease_renewed_at = func.now()
         attempt.lease_serving_seconds = serving_seconds()
     publish(session, run.id)
-    stop = run.status == RunStatus.cancelling
-    return ReportReply(acknowledged=mark.last_seq, command=Command.stop if stop else Command.go_on)
+    return ReportReply(acknowledged=mark.last_seq, command=_command_for(run))
+
+
+def _command_for(run: Run) -> Command:
+    """What a trainer is told with every answer, so that no command can be lost."""
+    if run.status == RunStatus.cancelling or run.limit_reached is not None:
+        return Command.stop
+    return Command.pause if run.status == RunStatus.pausing else Command.go_on
 
 
 def _lock_mark(session: Session, attempt_id: str, writer: Writer) -> ReportMark:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from api.db.tables import Event, Run
 from api.errors import Invalid
 from api.runs import schemas
-from api.runs.access import Caller, visible_to
+from api.runs.access import Caller, deleted_visible_to, visible_to
 from api.runs.documents import unstorable
 from api.runs.status import TERMINAL, RunStatus
 from api.runs.views import event_view, summaries
@@ -30,15 +30,20 @@ def list_runs(
     project: str | None = None,
     study: str | None = None,
     contains: str | None = None,
+    archived: bool = False,
+    deleted: bool = False,
     cursor: str | None = None,
     limit: int,
     lease_timeout_seconds: float,
 ) -> schemas.RunPage:
     """Newest first; `contains` is looked for in names and ids, without regard to case.
 
+    Either the runs at work, or those that were archived, or those that were deleted and can be restored.
     Raises Invalid for a cursor that was not made here, and for words that no name can hold.
     """
-    query = select(Run).where(visible_to(caller))
+    query = select(Run).where(deleted_visible_to(caller) if deleted else visible_to(caller))
+    if not deleted:
+        query = query.where(Run.archived_at.is_not(None) if archived else Run.archived_at.is_(None))
     if statuses:
         query = query.where(Run.status.in_([status.value for status in statuses]))
     if project is not None:

@@ -86,6 +86,12 @@ class RunSummary(Answer):
     started_at: datetime | None
     cancel_requested_at: datetime | None
     ended_at: datetime | None
+    status_at: datetime
+    """Since when it has its status: how long it waits, trains, or stands paused."""
+    archived_at: datetime | None
+    """Null unless it was archived."""
+    deleted_at: datetime | None
+    """When it was deleted; it can be restored for a while. Null unless deleted."""
 
 
 class Attempt(Answer):
@@ -130,6 +136,19 @@ class TimelineEvent(Answer):
     data: dict[str, Any]
 
 
+class StateSpan(Answer):
+    """One stay of a run in one status."""
+
+    status: RunStatus
+    began_at: datetime
+    ended_at: datetime | None
+    """Null: it is in it now, or for good."""
+    seconds: float | None
+    """How long it stayed, up to now where it still does; null for the status it ended in."""
+    attempt: int | None
+    """The attempt that it had come to with this status."""
+
+
 class Run(RunSummary):
     """A run with everything a page shows."""
 
@@ -141,6 +160,8 @@ class Run(RunSummary):
     """Oldest first."""
     notices: list[TimelineEvent]
     """What the trainer wanted a person to know, oldest first, the newest hundred."""
+    states: list[StateSpan]
+    """The statuses it went through, oldest first, and how long each took; the newest thousand."""
 
 
 class RunPage(Answer):
@@ -184,7 +205,7 @@ class StudyList(Answer):
     """The newest first, at most 200."""
 
 
-class CancelRefusal(Answer):
+class BulkRefusal(Answer):
     run_id: str
     detail: str
 
@@ -196,8 +217,18 @@ class CancelOutcome(Answer):
     """Cancelled, or told to save and end."""
     already_over: list[str]
     """Over, or being cancelled, before this request."""
-    refused: list[CancelRefusal]
+    refused: list[BulkRefusal]
     """Not there, or not the caller's to cancel."""
+
+
+class BulkOutcome(Answer):
+    """What became of each run, in the order of the request."""
+
+    changed: list[str]
+    unchanged: list[str]
+    """Was so before this request."""
+    refused: list[BulkRefusal]
+    """Not there, not the caller's to change, or in a state that does not allow it."""
 
 
 class EventPage(Answer):

@@ -33,7 +33,7 @@ TERMINAL = frozenset({RunStatus.succeeded, RunStatus.failed, RunStatus.cancelled
 MOVES: dict[RunStatus, frozenset[RunStatus]] = {
     RunStatus.queued: frozenset({RunStatus.launching, RunStatus.paused, RunStatus.cancelled, RunStatus.failed}),
     RunStatus.launching: frozenset(
-        {RunStatus.running, RunStatus.queued, RunStatus.paused, RunStatus.failed, RunStatus.cancelling}
+        {RunStatus.running, RunStatus.queued, RunStatus.pausing, RunStatus.failed, RunStatus.cancelling}
     ),
     RunStatus.running: frozenset(
         {RunStatus.succeeded, RunStatus.failed, RunStatus.queued, RunStatus.pausing, RunStatus.cancelling}
@@ -60,19 +60,23 @@ def move(
     detail: str | None = None,
     attempt_number: int | None = None,
     data: dict[str, Any] | None = None,
+    keeps_place: bool = False,
 ) -> bool:
     """Moves `run` to `to` if its status in the database still allows it; does not commit.
 
-    `reason` is required for a terminal status and forbidden otherwise. Sets `queued_at`, `started_at` and `ended_at`.
+    `reason` is required for a terminal status and forbidden otherwise. Sets `status_at`, `started_at`, `ended_at` and
+    `queued_at`, which a run that goes back to the queue for no doing of its own keeps (`keeps_place`).
     Returns whether the row moved; afterwards `run` shows what the database holds.
     """
     assert (to in TERMINAL) == (reason is not None), f"a terminal status needs a reason and no other has one: {to}"
     allowed_from = [source.value for source, targets in MOVES.items() if to in targets]
-    values: dict[str, Any] = {"status": to.value, "wait_reason": None}
+    values: dict[str, Any] = {"status": to.value, "wait_reason": None, "status_at": func.now()}
     if to in TERMINAL:
         values |= {"reason": reason, "detail": detail, "ended_at": func.now(), "eta_seconds": None}
     if to is RunStatus.queued:
-        values |= {"queued_at": func.now(), "eta_seconds": None}
+        values |= {"queued_at": Run.queued_at if keeps_place else func.now(), "eta_seconds": None}
+    if to is RunStatus.paused:
+        values |= {"eta_seconds": None}
     if to is RunStatus.running:
         values |= {"started_at": func.coalesce(Run.started_at, func.now())}
     session.flush()

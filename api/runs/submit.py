@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -60,6 +61,8 @@ def submit(
             priority=submission.priority,
             name=submission.name or f"{name_stem(submission)[:123]}-{run_id[:4]}",
             copied_from=submission.copied_from,
+            time_limit_seconds=submission.spec.limits.time_limit_seconds,
+            deadline=submission.spec.limits.deadline,
             request=request,
             request_sha256=digest,
             spec=submission.spec.model_dump(mode="json"),
@@ -94,6 +97,8 @@ def must_be_possible(
     problems += initial_problems(session, caller, spec.model.init_from, data_roots, storage)
     if problem := never_fits(spec.resources, known_nodes(session)):
         problems.append(problem)
+    if problem := _deadline_past(session, spec.limits.deadline):
+        problems.append(problem)
     if problem := _origin_unknown(session, caller, submission.copied_from):
         problems.append(problem)
     if problems:
@@ -104,6 +109,21 @@ def name_stem(submission: Submission) -> str:
     """What the name of a run begins with that was given none."""
     spec = submission.spec
     return f"{spec.optimizer.name if spec.method.name == 'none' else spec.method.name}-{spec.model.name}"
+
+
+def _deadline_past(session: Session, deadline: datetime | None) -> SpecProblem | None:
+    """By the database's clock, which will also be the judge of it."""
+    if deadline is None:
+        return None
+    now: datetime = session.execute(select(func.now())).scalar_one()
+    if deadline > now:
+        return None
+    return SpecProblem(
+        path="spec.limits.deadline",
+        value=deadline.isoformat(),
+        allowed=f"must be in the future, and it is {now.isoformat(timespec='seconds')}",
+        remedy="Give a later moment, or leave it out",
+    )
 
 
 def _origin_unknown(session: Session, caller: Caller, run_id: str | None) -> SpecProblem | None:

@@ -15,6 +15,7 @@ from api.runs import schemas
 from api.runs.queue import positions
 from api.runs.service_clock import serving_seconds
 from api.runs.status import RunStatus
+from api.runs.timeline import states_of
 from trainer.contract.ends import ENDS, EndReason
 
 MAX_NOTICES = 100
@@ -49,6 +50,7 @@ def run_page(session: Session, run: tables.Run, *, lease_timeout_seconds: float)
         request=run.request,
         attempts=[attempt_view(attempt, clock) for attempt in attempts],
         notices=[event_view(event) for event in reversed(notices)],
+        states=states_of(session, run),
     )
 
 
@@ -138,7 +140,8 @@ def _fields(
             name: getattr(run, name)
             for name in (
                 "id", "name", "project", "study", "visibility", "priority", "detail", "wait_reason", "step",
-                "total_steps", "created_at", "started_at", "cancel_requested_at", "ended_at",
+                "total_steps", "created_at", "started_at", "cancel_requested_at", "ended_at", "status_at",
+                "archived_at", "deleted_at",
             )
         },
         "user": user,

@@ -10,7 +10,10 @@ from typing import Literal
 class EndReason(StrEnum):
     completed = "completed"
     cancelled_by_user = "cancelled_by_user"
+    paused = "paused"
     superseded = "superseded"
+    time_limit = "time_limit"
+    deadline_passed = "deadline_passed"
     spec_rejected_by_trainer = "spec_rejected_by_trainer"
     never_fits = "never_fits"
     data_unreadable = "data_unreadable"
@@ -45,8 +48,26 @@ ENDS: dict[EndReason, End] = {
     EndReason.cancelled_by_user: End(
         status="cancelled", retryable=False, fault="user", sentence="Cancelled on request; the last checkpoint is kept."
     ),
+    EndReason.paused: End(
+        status="cancelled",
+        retryable=False,
+        fault="nobody",
+        sentence="Paused; the run goes on from its last checkpoint when it is resumed.",
+    ),
     EndReason.superseded: End(
         status="cancelled", retryable=False, fault="nobody", sentence="A newer attempt of the run took over."
+    ),
+    EndReason.time_limit: End(
+        status="failed",
+        retryable=False,
+        fault="user",
+        sentence="The run used up its time limit; the last checkpoint is kept. Submit it with a longer limit.",
+    ),
+    EndReason.deadline_passed: End(
+        status="failed",
+        retryable=False,
+        fault="user",
+        sentence="The run's deadline passed before its end; the last checkpoint is kept. Submit it with a later one.",
     ),
     EndReason.spec_rejected_by_trainer: End(
         status="failed",

@@ -138,6 +138,8 @@ class Command(StrEnum):
     go_on = "go_on"
     stop = "stop"
     """Save a checkpoint, then end as cancelled; for a superseded attempt: end at once, save nothing."""
+    pause = "pause"
+    """Save a checkpoint, then end as paused."""
 
 
 class ReportReply(Message):

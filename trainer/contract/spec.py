@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from trainer.contract.data import Data, DigitsData
 from trainer.contract.execution import Execution, Regularization
 from trainer.contract.init_from import InitFrom
+from trainer.contract.limits import Limits
 from trainer.contract.methods import Method, NoMethod
 from trainer.contract.model_names import is_model_name, similar_model_names
 from trainer.contract.optimizers import ELEMENTWISE, Optimizer
@@ -151,6 +152,7 @@ class TrainingSpec(SpecPart):
     checkpoint: Checkpoint = Checkpoint()
     logging: Logging = Logging()
     resources: Resources = Resources()
+    limits: Limits = Limits()
 
     @model_validator(mode="after")
     def _length_is_given_once(self) -> TrainingSpec:

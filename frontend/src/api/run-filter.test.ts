@@ -15,6 +15,18 @@ test.each([
   [{ statuses: [], study: "demo" }, true],
   [{ statuses: [], study: "Demo" }, false],
   [{ statuses: ["failed"], q: "looksam" }, false],
+  [{ statuses: [], kept: "archived" }, false],
 ] as const)("%j takes it: %s", (filter, expected) => {
   expect(matchesFilter(run, filter)).toBe(expected);
+});
+
+test.each([
+  [{ archived_at: "2026-01-01T00:00:00Z", deleted_at: null }, "archived"],
+  [{ archived_at: null, deleted_at: "2026-01-01T00:00:00Z" }, "deleted"],
+  [{ archived_at: "2026-01-01T00:00:00Z", deleted_at: "2026-01-01T00:00:00Z" }, "deleted"],
+] as const)("a run with %j stands only in the list of those %s", (times, kept) => {
+  const put = { ...run, ...times };
+  expect(matchesFilter(put, EVERY_RUN)).toBe(false);
+  expect(matchesFilter(put, { statuses: [], kept: "archived" })).toBe(kept === "archived");
+  expect(matchesFilter(put, { statuses: [], kept: "deleted" })).toBe(kept === "deleted");
 });

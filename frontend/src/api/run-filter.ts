@@ -8,12 +8,16 @@ export interface RunFilter {
   study?: string;
   /** Part of the name or of the id, whatever the case. */
   q?: string;
+  /** Off: runs that are neither archived nor deleted. */
+  kept?: "archived" | "deleted";
 }
 
 export const EVERY_RUN: RunFilter = { statuses: [] };
 
 /** Whether the API would list the run under this filter. */
 export function matchesFilter(run: RunSummary, filter: RunFilter): boolean {
+  const kept = run.deleted_at ? "deleted" : run.archived_at ? "archived" : undefined;
+  if (kept !== filter.kept) return false;
   if (filter.statuses.length > 0 && !filter.statuses.includes(run.status)) return false;
   if (filter.study !== undefined && run.study !== filter.study) return false;
   if (!filter.q) return true;

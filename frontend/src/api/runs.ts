@@ -20,6 +20,8 @@ export function runListQuery(filter: RunFilter) {
               status: [...filter.statuses],
               study: filter.study,
               q: filter.q,
+              archived: filter.kept === "archived",
+              deleted: filter.kept === "deleted",
               limit: PAGE_SIZE,
               cursor: pageParam ?? undefined,
             },

@@ -27,26 +27,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/runs/cancel": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Cancel many runs
-         * @description Each run by itself, in this order: one that is refused or over does not keep the others from being cancelled.
-         */
-        post: operations["cancel_runs"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/runs/{run_id}": {
         parameters: {
             query?: never;
@@ -58,7 +38,11 @@ export interface paths {
         get: operations["get_run"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete a run
+         * @description Hides a run that is over (409 otherwise); `POST /runs/restore` undoes it for BASIN_DELETED_KEPT_HOURS.
+         */
+        delete: operations["delete_run"];
         options?: never;
         head?: never;
         /**
@@ -67,26 +51,6 @@ export interface paths {
          *     changed); the queue is in the new order at once.
          */
         patch: operations["edit_run"];
-        trace?: never;
-    };
-    "/api/v1/runs/{run_id}/cancel": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Cancel a run
-         * @description A queued run is cancelled at once; a running one saves a checkpoint first. Repeating it changes nothing.
-         */
-        post: operations["cancel_run"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
         trace?: never;
     };
     "/api/v1/runs/{run_id}/checkpoints": {
@@ -120,6 +84,211 @@ export interface paths {
         get: operations["get_events"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel many runs
+         * @description Each run by itself, in this order: one that is refused or over does not keep the others from being cancelled.
+         *     With `now` none gets time to save; without it, repeating this changes nothing.
+         */
+        post: operations["cancel_runs"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause many runs
+         * @description Each run by itself, in this order.
+         */
+        post: operations["pause_runs"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume many runs
+         * @description Each run by itself, in this order.
+         */
+        post: operations["resume_runs"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/archive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Archive many runs
+         * @description Leaves runs that are over out of lists; `GET /runs?archived=true` shows them.
+         */
+        post: operations["archive_runs"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/unarchive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take many runs out of the archive
+         * @description Each run by itself, in this order.
+         */
+        post: operations["unarchive_runs"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Delete many runs
+         * @description Hides runs that are over at once. `GET /runs?deleted=true` shows them and `POST /runs/restore` brings them back,
+         *     until BASIN_DELETED_KEPT_HOURS later their files and rows are removed.
+         */
+        post: operations["delete_runs"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore many deleted runs
+         * @description Each run by itself, in this order.
+         */
+        post: operations["restore_runs"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a run
+         * @description A queued run is cancelled at once; a running one saves a checkpoint first, and a second cancel, or `now=true`,
+         *     stops it without. A repeat within two seconds of the first is no second cancel; an ended run stays as it is.
+         */
+        post: operations["cancel_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run_id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause a run
+         * @description A queued run is paused at once; a running one saves a checkpoint and gives its slots back first. Repeating it
+         *     changes nothing; 409 for a run that is over or being cancelled.
+         */
+        post: operations["pause_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run_id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume a run
+         * @description A paused run is queued and goes on from its last checkpoint, to the same numbers as without the pause. Repeating
+         *     it changes nothing; 409 for a run that is over or being cancelled.
+         */
+        post: operations["resume_run"];
         delete?: never;
         options?: never;
         head?: never;
@@ -502,6 +671,31 @@ export interface components {
             random_erasing: number;
         };
         /**
+         * BulkOutcome
+         * @description What became of each run, in the order of the request.
+         */
+        BulkOutcome: {
+            /** Changed */
+            changed: string[];
+            /**
+             * Unchanged
+             * @description Was so before this request.
+             */
+            unchanged: string[];
+            /**
+             * Refused
+             * @description Not there, not the caller's to change, or in a state that does not allow it.
+             */
+            refused: components["schemas"]["BulkRefusal"][];
+        };
+        /** BulkRefusal */
+        BulkRefusal: {
+            /** Run Id */
+            run_id: string;
+            /** Detail */
+            detail: string;
+        };
+        /**
          * CancelOutcome
          * @description What became of each run, in the order of the request.
          */
@@ -520,14 +714,24 @@ export interface components {
              * Refused
              * @description Not there, or not the caller's to cancel.
              */
-            refused: components["schemas"]["CancelRefusal"][];
+            refused: components["schemas"]["BulkRefusal"][];
         };
-        /** CancelRefusal */
-        CancelRefusal: {
-            /** Run Id */
-            run_id: string;
-            /** Detail */
-            detail: string;
+        /**
+         * CancelRuns
+         * @description Body of POST /runs/cancel.
+         */
+        CancelRuns: {
+            /**
+             * Run Ids
+             * @description 1 to 1000 runs; one named twice counts once.
+             */
+            run_ids: string[];
+            /**
+             * Now
+             * @description Stop the trainers at once, without time to save, also of runs that are being cancelled already.
+             * @default false
+             */
+            now: boolean;
         };
         /** Check */
         Check: {
@@ -663,7 +867,7 @@ export interface components {
          * Command
          * @enum {string}
          */
-        Command: "go_on" | "stop";
+        Command: "go_on" | "stop" | "pause";
         /**
          * DigitsData
          * @description scikit-learn's digits: 1,797 grey images of 8 x 8 in 10 classes, shipped with the library.
@@ -734,7 +938,7 @@ export interface components {
          * EndReason
          * @enum {string}
          */
-        EndReason: "completed" | "cancelled_by_user" | "superseded" | "spec_rejected_by_trainer" | "never_fits" | "data_unreadable" | "storage_not_shared" | "checkpoint_unreadable" | "loss_not_finite" | "out_of_memory" | "disk_full" | "trainer_crashed" | "trainer_hung" | "node_lost" | "ray_unreachable" | "launch_timed_out";
+        EndReason: "completed" | "cancelled_by_user" | "paused" | "superseded" | "time_limit" | "deadline_passed" | "spec_rejected_by_trainer" | "never_fits" | "data_unreadable" | "storage_not_shared" | "checkpoint_unreadable" | "loss_not_finite" | "out_of_memory" | "disk_full" | "trainer_crashed" | "trainer_hung" | "node_lost" | "ray_unreachable" | "launch_timed_out";
         /**
          * EndedReport
          * @description driver: how the attempt ended; its last report.
@@ -1316,6 +1520,31 @@ export interface components {
              * @default
              */
             doing: string;
+        };
+        /**
+         * Limits
+         * @description What a run may use up; the service watches it, a trainer on its own does not. None of it changes the numbers.
+         */
+        Limits: {
+            /**
+             * Max Failures
+             * @description Failed attempts that are tolerated since the last newer checkpoint. 0: the first ends the run. Off (null): the
+             *     service's setting.
+             */
+            max_failures?: number | null;
+            /**
+             * Time Limit Seconds
+             * @description Seconds of training over all attempts, from each one's claim; waiting and pausing do not count. Then the run
+             *     saves a checkpoint and ends as failed. Off (null).
+             */
+            time_limit_seconds?: number | null;
+            /**
+             * Deadline
+             * @description A moment with its offset from UTC, in the future, by the database's clock: whatever has not ended by then saves a
+             *     checkpoint, if it runs, and ends as failed. Off (null).
+             * @example 2030-01-01T08:00:00Z
+             */
+            deadline?: string | null;
         };
         /**
          * Lion
@@ -2010,6 +2239,22 @@ export interface components {
             cancel_requested_at: string | null;
             /** Ended At */
             ended_at: string | null;
+            /**
+             * Status At
+             * Format: date-time
+             * @description Since when it has its status: how long it waits, trains, or stands paused.
+             */
+            status_at: string;
+            /**
+             * Archived At
+             * @description Null unless it was archived.
+             */
+            archived_at: string | null;
+            /**
+             * Deleted At
+             * @description When it was deleted; it can be restored for a while. Null unless deleted.
+             */
+            deleted_at: string | null;
             /** @description The spec with its defaults filled in, as it was stored: a TrainingSpec. */
             spec: components["schemas"]["TrainingSpec"];
             /**
@@ -2029,6 +2274,11 @@ export interface components {
              * @description What the trainer wanted a person to know, oldest first, the newest hundred.
              */
             notices: components["schemas"]["TimelineEvent"][];
+            /**
+             * States
+             * @description The statuses it went through, oldest first, and how long each took; the newest thousand.
+             */
+            states: components["schemas"]["StateSpan"][];
         };
         /**
          * RunEdit
@@ -2056,7 +2306,7 @@ export interface components {
         };
         /**
          * RunIds
-         * @description Body of POST /runs/cancel.
+         * @description Body of the routes that change many runs: POST /runs/cancel, /runs/pause, /runs/resume, ...
          */
         RunIds: {
             /**
@@ -2199,6 +2449,22 @@ export interface components {
             cancel_requested_at: string | null;
             /** Ended At */
             ended_at: string | null;
+            /**
+             * Status At
+             * Format: date-time
+             * @description Since when it has its status: how long it waits, trains, or stands paused.
+             */
+            status_at: string;
+            /**
+             * Archived At
+             * @description Null unless it was archived.
+             */
+            archived_at: string | null;
+            /**
+             * Deleted At
+             * @description When it was deleted; it can be restored for a while. Null unless deleted.
+             */
+            deleted_at: string | null;
         };
         /**
          * SAM
@@ -2371,6 +2637,33 @@ export interface components {
              */
             kind: "started";
             environment: components["schemas"]["Environment"];
+        };
+        /**
+         * StateSpan
+         * @description One stay of a run in one status.
+         */
+        StateSpan: {
+            status: components["schemas"]["RunStatus"];
+            /**
+             * Began At
+             * Format: date-time
+             */
+            began_at: string;
+            /**
+             * Ended At
+             * @description Null: it is in it now, or for good.
+             */
+            ended_at: string | null;
+            /**
+             * Seconds
+             * @description How long it stayed, up to now where it still does; null for the status it ended in.
+             */
+            seconds: number | null;
+            /**
+             * Attempt
+             * @description The attempt that it had come to with this status.
+             */
+            attempt: number | null;
         };
         /**
          * Study
@@ -2732,6 +3025,8 @@ export interface components {
              *     }
              */
             resources: components["schemas"]["Resources"];
+            /** @default {} */
+            limits: components["schemas"]["Limits"];
         };
         /**
          * WebDatasetData
@@ -2867,6 +3162,10 @@ export interface operations {
                 study?: string | null;
                 /** @description Part of a name or id; case does not matter. */
                 q?: string | null;
+                /** @description Those that were archived, in place of those that were not. */
+                archived?: boolean;
+                /** @description Those that were deleted and can be restored. */
+                deleted?: boolean;
                 /** @description `next_cursor` of the page before. */
                 cursor?: string | null;
                 limit?: number;
@@ -2963,18 +3262,16 @@ export interface operations {
             };
         };
     };
-    cancel_runs: {
+    get_run: {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                run_id: string;
+            };
             cookie?: never;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["RunIds"];
-            };
-        };
+        requestBody?: never;
         responses: {
             /** @description Successful Response */
             200: {
@@ -2982,7 +3279,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["CancelOutcome"];
+                    "application/json": components["schemas"]["Run"];
                 };
             };
             /** @description The request has mistakes; `errors` names each field. */
@@ -3005,7 +3302,7 @@ export interface operations {
             };
         };
     };
-    get_run: {
+    delete_run: {
         parameters: {
             query?: never;
             header?: never;
@@ -3059,46 +3356,6 @@ export interface operations {
                 "application/json": components["schemas"]["RunEdit"];
             };
         };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Run"];
-                };
-            };
-            /** @description The request has mistakes; `errors` names each field. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Any other error. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    cancel_run: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                run_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
         responses: {
             /** @description Successful Response */
             200: {
@@ -3191,6 +3448,423 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["EventPage"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_runs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CancelRuns"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CancelOutcome"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pause_runs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunIds"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkOutcome"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resume_runs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunIds"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkOutcome"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    archive_runs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunIds"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkOutcome"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unarchive_runs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunIds"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkOutcome"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_runs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunIds"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkOutcome"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restore_runs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunIds"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkOutcome"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_run: {
+        parameters: {
+            query?: {
+                /** @description Stop its trainer at once, without time to save. */
+                now?: boolean;
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pause_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resume_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
                 };
             };
             /** @description The request has mistakes; `errors` names each field. */

@@ -8,6 +8,7 @@ type Schemas = Readable<components["schemas"]>;
 export type Run = Schemas["Run"];
 export type RunSummary = Schemas["RunSummary"];
 export type RunStatus = Schemas["RunStatus"];
+export type StateSpan = Schemas["StateSpan"];
 export type RunPage = Schemas["RunPage"];
 export type Attempt = Schemas["Attempt"];
 export type TimelineEvent = Schemas["TimelineEvent"];

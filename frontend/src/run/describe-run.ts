@@ -7,6 +7,23 @@ export function isLive(run: Pick<RunSummary, "status">): boolean {
   return LIVE.includes(run.status);
 }
 
+const OVER: readonly RunStatus[] = ["succeeded", "failed", "cancelled"];
+
+/** Whether the run waits or trains, so that it can be paused. */
+export function isPausable(run: Pick<RunSummary, "status">): boolean {
+  return run.status === "queued" || run.status === "launching" || run.status === "running";
+}
+
+/** Whether the run stands paused, or will in a moment. */
+export function isPaused(run: Pick<RunSummary, "status">): boolean {
+  return run.status === "paused" || run.status === "pausing";
+}
+
+/** Whether the run has ended. */
+export function isOver(run: Pick<RunSummary, "status">): boolean {
+  return OVER.includes(run.status);
+}
+
 const METHODS: Record<string, string> = {
   none: "Base optimizer",
   sam: "SAM",

@@ -74,7 +74,7 @@ class TestCancel:
             assert (run["status"], run["reason"], run["ended_at"]) == ("cancelling", None, None)
             [message] = broker.lrange("celery", 0, -1)
             assert b'"task": "cancel"' in message
-            assert api.cancel(run_id).json()["status"] == "cancelling"
+            assert api.cancel(run_id).json()["status"] == "cancelling", "a repeat at once is a double click"
             assert broker.llen("celery") == 1
 
     def test_an_ended_one_stays_as_it_is(self, api: Api) -> None:

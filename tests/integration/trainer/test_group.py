@@ -124,12 +124,18 @@ def test_a_model_argument_that_timm_refuses_rejects_the_spec(ray_head: RayHead, 
         assert "Traceback" not in detail
 
 
-def test_a_stop_saves_a_checkpoint_and_ends_as_cancelled(ray_head: RayHead, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [(Command.stop, EndReason.cancelled_by_user), (Command.pause, EndReason.paused)],
+)
+def test_a_stop_or_a_pause_saves_a_checkpoint_and_ends_as_it_was_told(
+    command: Command, reason: EndReason, ray_head: RayHead, tmp_path: Path
+) -> None:
     with running(ray_head, tmp_path, digits_spec(**LONG)) as trainer:
         trainer.until_trained(5)
-        trainer.server.command = Command.stop
+        trainer.server.command = command
         assert trainer.wait(60) == 0
-        assert trainer.end()[0] is EndReason.cancelled_by_user
+        assert trainer.end()[0] is reason
         (checkpoint,) = trainer.server.of(Writer.rank0, "checkpoint")
         assert (tmp_path / "storage" / checkpoint.path).is_dir()
 

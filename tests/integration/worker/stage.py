@@ -22,6 +22,8 @@ from api.runs.claims import Refusal, claim
 from api.runs.credentials import launch_code
 from api.runs.edit import edit
 from api.runs.intake import take_in
+from api.runs.pause import request_pause, resume
+from api.runs.removal import delete
 from api.runs.storage import ensure_proof
 from api.runs.submit import submit
 from api.settings import Settings
@@ -76,17 +78,34 @@ class Stage:
         self._trainer.write_text(script)
         self._trainer.chmod(0o755)
 
-    def submit(self, *, workers: int = 1, gpus_per_worker: int = 0, priority: int = 0) -> str:
+    def submit(
+        self, *, workers: int = 1, gpus_per_worker: int = 0, priority: int = 0, limits: dict[str, Any] | None = None
+    ) -> str:
         spec = {**EXAMPLE_SPEC, "resources": {"workers": workers, "gpus_per_worker": gpus_per_worker}}
         spec["global_batch_size"] = 64 * workers
+        if limits is not None:
+            spec["limits"] = limits
         with self.connections.transaction() as session:
             submission = Submission.model_validate({"spec": spec, "priority": priority})
             run, _ = submit(session, self._caller, submission, request={"spec": spec})
         return run.id
 
-    def cancel(self, run_id: str) -> None:
+    def cancel(self, run_id: str, *, now: bool = False) -> None:
         with self.connections.transaction() as session:
-            cancel(session, self._caller, session.get_one(Run, run_id, with_for_update=True))
+            cancel(session, self._caller, session.get_one(Run, run_id, with_for_update=True), at_once=now)
+
+    def pause(self, run_id: str, *, preempted: bool = False) -> bool:
+        with self.connections.transaction() as session:
+            run = session.get_one(Run, run_id, with_for_update=True)
+            return request_pause(session, run, actor=self._caller.actor, preempted=preempted)
+
+    def resume(self, run_id: str) -> bool:
+        with self.connections.transaction() as session:
+            return resume(session, session.get_one(Run, run_id, with_for_update=True), actor=self._caller.actor)
+
+    def delete(self, run_id: str) -> None:
+        with self.connections.transaction() as session:
+            assert delete(session, self._caller, session.get_one(Run, run_id, with_for_update=True))
 
     def set_priority(self, run_id: str, priority: int) -> None:
         with self.connections.transaction() as session:
@@ -129,6 +148,10 @@ class Stage:
             ("attempts", "created_at"),
             ("attempts", "stop_requested_at"),
             ("runs", "cancel_requested_at"),
+            ("runs", "pause_requested_at"),
+            ("runs", "limit_reached_at"),
+            ("runs", "deadline"),
+            ("runs", "deleted_at"),
             ("runs", "not_before"),
             ("cluster_nodes", "seen_at"),
         ):

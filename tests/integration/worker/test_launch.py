@@ -25,10 +25,10 @@ def without_ray(stage: Stage) -> Connections:
 
 
 class TestLaunch:
-    def test_twenty_launches_at_once_give_one_attempt_and_one_job(self, stage: Stage) -> None:
+    def test_a_message_delivered_a_hundred_times_at_once_gives_one_attempt_and_one_job(self, stage: Stage) -> None:
         run_id = stage.submit(workers=2)
-        with ThreadPoolExecutor(20) as pool:
-            started = list(pool.map(lambda _: launch(stage.connections), range(20)))
+        with ThreadPoolExecutor(100) as pool:
+            started = list(pool.map(lambda _: launch(stage.connections), range(100)))
         assert sum(len(each) for each in started) == 1
         attempt = stage.attempt(run_id)
         assert (attempt.number, attempt.submission_id, attempt.world_size) == (1, f"run-{run_id}-1", 2)

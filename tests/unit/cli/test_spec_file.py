@@ -90,11 +90,17 @@ def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(
         ("", "it is empty"),
         ("- a\n- b", "it is list"),
         ("model: {name: resnet18", "line 1"),
-        ("model: {arguments: {since: 2026-01-01}}", "JSON lacks"),
+        ("model: {arguments: {since: !!binary aGVsbG8=}}", "JSON lacks"),
     ],
 )
 def test_what_is_no_mapping_of_fields_is_refused(text: str, told: str, tmp_path: Path) -> None:
     assert told in refused(written(tmp_path, text))
+
+
+def test_a_moment_is_sent_as_it_is_written(tmp_path: Path) -> None:
+    moment = "2999-01-01T08:00:00+01:00"
+    assert read_spec(written(tmp_path, GOOD), [f"limits.deadline={moment}"])["limits"] == {"deadline": moment}
+    assert "timezone" in refused(written(tmp_path, GOOD), ["limits.deadline=2999-01-01 08:00:00"])
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

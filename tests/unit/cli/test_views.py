@@ -22,7 +22,8 @@ ANSWERS: dict[type[BaseModel], str] = {
     views.StudyPage: "StudyList",
     views.DryRun: "DryRun",
     views.BulkCancel: "CancelOutcome",
-    views.Refused: "CancelRefusal",
+    views.BulkChange: "BulkOutcome",
+    views.Refused: "BulkRefusal",
     views.LogTail: "LogTail",
 }
 

@@ -20,6 +20,35 @@ def test_every_reason_has_an_end() -> None:
     assert set(ENDS) == set(EndReason)
 
 
+MEANING: dict[str, tuple[str, bool, str]] = {
+    "completed": ("succeeded", False, "nobody"),
+    "cancelled_by_user": ("cancelled", False, "user"),
+    "paused": ("cancelled", False, "nobody"),
+    "superseded": ("cancelled", False, "nobody"),
+    "time_limit": ("failed", False, "user"),
+    "deadline_passed": ("failed", False, "user"),
+    "spec_rejected_by_trainer": ("failed", False, "spec"),
+    "never_fits": ("failed", False, "spec"),
+    "data_unreadable": ("failed", False, "data"),
+    "storage_not_shared": ("failed", False, "infrastructure"),
+    "checkpoint_unreadable": ("failed", True, "infrastructure"),
+    "loss_not_finite": ("failed", False, "spec"),
+    "out_of_memory": ("failed", False, "spec"),
+    "disk_full": ("failed", True, "infrastructure"),
+    "trainer_crashed": ("failed", True, "trainer"),
+    "trainer_hung": ("failed", True, "trainer"),
+    "node_lost": ("failed", True, "infrastructure"),
+    "ray_unreachable": ("failed", True, "infrastructure"),
+    "launch_timed_out": ("failed", True, "infrastructure"),
+}
+"""Written out again, so that what is retried, and whose fault it is, changes only on purpose."""
+
+
+def test_every_reason_means_what_was_decided() -> None:
+    found = {str(reason): (end.status, end.retryable, end.fault) for reason, end in ENDS.items()}
+    assert found == MEANING
+
+
 @pytest.mark.parametrize("reason", list(EndReason))
 def test_an_end_is_a_sentence_and_only_failures_are_retried(reason: EndReason) -> None:
     end = ENDS[reason]

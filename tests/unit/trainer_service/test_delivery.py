@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import trainer.delivery
 from tests.unit.trainer_service.report_server import ATTEMPT, TOKEN, Fault, ReportServer
 from trainer.api_client import ApiClient
+from trainer.contract.ends import EndReason
 from trainer.contract.reports import Command, MetricsReport, Writer
 from trainer.delivery import Delivery
 from trainer.reporter import now
@@ -84,14 +85,19 @@ def test_what_the_database_lost_is_sent_again(server: ReportServer, tmp_path: Pa
     delivery.close(patience_seconds=5, leftovers=tmp_path / "unsent.jsonl")
 
 
-def test_a_stop_is_heard(server: ReportServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [(Command.stop, EndReason.cancelled_by_user), (Command.pause, EndReason.paused)],
+)
+def test_a_stop_or_a_pause_is_heard(command: Command, reason: EndReason, server: ReportServer, tmp_path: Path) -> None:
     delivery = delivery_of(server, tmp_path)
     add(delivery)
     until(lambda: len(server.sequence(Writer.rank0)) == 1)
     assert not delivery.stop_requested
-    server.command = Command.stop
+    server.command = command
     add(delivery)
     until(lambda: delivery.stop_requested)
+    assert delivery.stop_reason is reason
     assert not delivery.superseded
     delivery.close(patience_seconds=5, leftovers=tmp_path / "unsent.jsonl")
 

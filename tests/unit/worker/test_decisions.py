@@ -23,6 +23,7 @@ from worker.decisions import (
     Seen,
     StopJob,
     Submit,
+    TellLimit,
     TellSilence,
     Verdict,
     Wait,
@@ -35,9 +36,11 @@ LIMITS = Limits(lease_timeout=60, silent_stop=600, cancel_grace=120, launch_time
 TRAINING = Seen(run_status=RunStatus.running, job=JobState.running)
 LAUNCHED = Seen(run_status=RunStatus.launching, job=JobState.pending, claimed=False)
 CANCELLING = Seen(run_status=RunStatus.cancelling, job=JobState.running, cancel_asked_seconds_ago=1)
+PAUSING = Seen(run_status=RunStatus.pausing, job=JobState.running, pause_asked_seconds_ago=1)
 OVER = [JobState.ended, JobState.gone]
 ALIVE = [JobState.pending, JobState.running]
 REASONS = list(EndReason)
+TOLD_TO_GO = (EndReason.cancelled_by_user, EndReason.paused, EndReason.superseded)
 
 ANY_SEEN = st.builds(
     Seen,
@@ -54,6 +57,13 @@ ANY_SEEN = st.builds(
     silence_told=st.booleans(),
     stop_asked_seconds_ago=st.none() | st.sampled_from([0.0, 29.0, 30.0, 1e6]),
     cancel_asked_seconds_ago=st.none() | st.sampled_from([0.0, 119.0, 120.0, 1e6]),
+    cancel_at_once=st.booleans(),
+    pause_asked_seconds_ago=st.none() | st.sampled_from([0.0, 119.0, 120.0, 1e6]),
+    ran_seconds=st.sampled_from([0.0, 99.0, 100.0, 1e6]),
+    time_limit_seconds=st.none() | st.just(100.0),
+    seconds_to_deadline=st.none() | st.sampled_from([-1e6, -0.1, 0.0, 0.1, 1e6]),
+    limit_reached=st.none() | st.sampled_from([EndReason.time_limit, EndReason.deadline_passed]),
+    limit_reached_seconds_ago=st.none() | st.sampled_from([0.0, 119.0, 120.0, 1e6]),
 )
 
 
@@ -66,7 +76,7 @@ class TestJudgeForAnything:
     @given(ANY_SEEN)
     def test_there_is_a_verdict(self, seen: Seen) -> None:
         verdict = judge(seen, LIMITS)
-        assert isinstance(verdict, Wait | Submit | TellSilence | StopJob | ReleaseSlots | EndAttempt)
+        assert isinstance(verdict, Wait | Submit | TellSilence | TellLimit | StopJob | ReleaseSlots | EndAttempt)
 
     @given(ANY_SEEN)
     def test_nothing_is_decided_while_ray_cannot_be_reached(self, seen: Seen) -> None:
@@ -94,8 +104,9 @@ class TestJudgeForAnything:
             and seen.quiet_seconds < LIMITS.lease_timeout
             and seen.reported is None
             and seen.stop_asked_seconds_ago is None
+            and seen.limit_reached is None
         ):
-            assert isinstance(judge(seen, LIMITS), Wait)
+            assert isinstance(judge(seen, LIMITS), Wait | TellLimit)
 
     @given(ANY_SEEN)
     def test_a_job_that_is_alive_is_not_waited_for_without_end(self, seen: Seen) -> None:
@@ -105,10 +116,24 @@ class TestJudgeForAnything:
             age_seconds=1e6,
             silence_told=True,
             cancel_asked_seconds_ago=1e6,
+            pause_asked_seconds_ago=1e6,
+            limit_reached=seen.limit_reached or EndReason.time_limit,
+            limit_reached_seconds_ago=1e6,
             stop_asked_seconds_ago=None if seen.stop_asked_seconds_ago is None else 1e6,
         )
         if late.job is not None:
-            assert not isinstance(judge(late, LIMITS), Wait | TellSilence)
+            assert not isinstance(judge(late, LIMITS), Wait | TellSilence | TellLimit)
+            unlimited = replace(late, limit_reached=None, time_limit_seconds=None, seconds_to_deadline=None)
+            assert not isinstance(judge(unlimited, LIMITS), Wait | TellSilence)
+
+    @given(ANY_SEEN)
+    def test_a_limit_is_told_once_and_only_of_a_run_that_has_reached_it(self, seen: Seen) -> None:
+        if isinstance(verdict := judge(seen, LIMITS), TellLimit):
+            assert seen.limit_reached is None
+            assert seen.run_status not in TERMINAL | {RunStatus.cancelling}
+            late = seen.seconds_to_deadline is not None and seen.seconds_to_deadline <= 0
+            assert verdict.reason is (EndReason.deadline_passed if late else EndReason.time_limit)
+            assert late or (seen.time_limit_seconds is not None and seen.ran_seconds >= seen.time_limit_seconds)
 
 
 class TestJudgeAJobThatLives:
@@ -148,6 +173,31 @@ class TestJudgeAJobThatLives:
     def test_a_cancelled_run_that_nobody_claimed_is_stopped_at_once(self) -> None:
         assert isinstance(judge(replace(CANCELLING, claimed=False), LIMITS), StopJob)
 
+    def test_a_run_cancelled_twice_is_stopped_at_once(self) -> None:
+        assert judge(replace(CANCELLING, cancel_at_once=True), LIMITS) == StopJob(why="it was cancelled twice")
+
+    def test_a_pausing_trainer_has_time_to_save(self) -> None:
+        assert judge(replace(PAUSING, pause_asked_seconds_ago=119), LIMITS) == Wait(why="it has time to save")
+        assert isinstance(judge(replace(PAUSING, pause_asked_seconds_ago=120), LIMITS), StopJob)
+
+    def test_a_launch_that_is_paused_before_its_claim_is_stopped_at_once(self) -> None:
+        assert judge(replace(PAUSING, claimed=False), LIMITS) == StopJob(
+            why="it was told to pause before a trainer claimed it"
+        )
+
+    def test_a_run_over_its_time_is_told_has_time_to_save_and_is_then_stopped(self) -> None:
+        over = replace(TRAINING, ran_seconds=100, time_limit_seconds=100)
+        assert judge(over, LIMITS) == TellLimit(reason=EndReason.time_limit)
+        assert isinstance(judge(replace(over, ran_seconds=99.9), LIMITS), Wait)
+        told_so = replace(over, limit_reached=EndReason.time_limit, limit_reached_seconds_ago=119)
+        assert judge(told_so, LIMITS) == Wait(why="it has time to save")
+        assert isinstance(judge(replace(told_so, limit_reached_seconds_ago=120), LIMITS), StopJob)
+
+    def test_a_launch_past_its_deadline_is_told_and_stopped(self) -> None:
+        past = replace(LAUNCHED, seconds_to_deadline=0.0)
+        assert judge(past, LIMITS) == TellLimit(reason=EndReason.deadline_passed)
+        assert isinstance(judge(replace(past, limit_reached=EndReason.deadline_passed), LIMITS), StopJob)
+
     @pytest.mark.parametrize("status", sorted(TERMINAL))
     def test_a_job_of_a_run_that_has_ended_is_stopped(self, status: RunStatus) -> None:
         assert isinstance(judge(replace(TRAINING, run_status=status), LIMITS), StopJob)
@@ -158,7 +208,7 @@ class TestJudgeAJobThatLives:
 
 class TestJudgeAJobThatIsOver:
     @pytest.mark.parametrize("job", OVER)
-    @pytest.mark.parametrize("reason", [r for r in REASONS if r not in ("cancelled_by_user", "superseded")])
+    @pytest.mark.parametrize("reason", [r for r in REASONS if r not in TOLD_TO_GO])
     def test_a_reported_end_counts_at_once(self, job: JobState, reason: EndReason) -> None:
         seen = replace(TRAINING, job=job, reported=reason, reported_detail="rank 1")
         assert judge(seen, LIMITS) == EndAttempt(reason=reason, detail="rank 1")
@@ -174,7 +224,7 @@ class TestJudgeAJobThatIsOver:
         for job in OVER:
             assert told(judge(replace(expired, job=job, stop_asked_seconds_ago=5), LIMITS)) is EndReason.trainer_hung
 
-    @pytest.mark.parametrize("reported", ["cancelled_by_user", "superseded", "trainer_crashed"])
+    @pytest.mark.parametrize("reported", [*TOLD_TO_GO, "trainer_crashed"])
     def test_what_a_stopped_silent_trainer_says_last_is_not_the_cause(self, reported: str) -> None:
         seen = replace(TRAINING, job=JobState.ended, stop_asked_seconds_ago=5, reported=EndReason(reported))
         assert told(judge(seen, LIMITS)) is EndReason.trainer_hung
@@ -192,6 +242,25 @@ class TestJudgeAJobThatIsOver:
     @pytest.mark.parametrize("claimed", [True, False])
     def test_a_crash_while_cancelling_is_a_cancel(self, job: JobState, claimed: bool) -> None:
         assert told(judge(replace(CANCELLING, job=job, claimed=claimed), LIMITS)) is EndReason.cancelled_by_user
+
+    @pytest.mark.parametrize("job", OVER)
+    def test_a_launch_that_was_paused_in_time_ends_as_paused(self, job: JobState) -> None:
+        assert told(judge(replace(PAUSING, job=job, claimed=False), LIMITS)) is EndReason.paused
+
+    @pytest.mark.parametrize("job", OVER)
+    def test_a_crash_while_pausing_keeps_its_cause_and_waits_out_the_lease(self, job: JobState) -> None:
+        assert isinstance(judge(replace(PAUSING, job=job, quiet_seconds=59.9), LIMITS), Wait)
+        lost = told(judge(replace(PAUSING, job=job, quiet_seconds=60), LIMITS))
+        assert lost in (EndReason.trainer_crashed, EndReason.node_lost)
+
+    @pytest.mark.parametrize("reported", REASONS)
+    def test_a_run_told_that_its_time_is_over_ends_by_that_unless_it_had_a_cause_of_its_own(
+        self, reported: EndReason
+    ) -> None:
+        over = replace(TRAINING, job=JobState.ended, limit_reached=EndReason.time_limit)
+        assert told(judge(over, LIMITS)) is EndReason.time_limit
+        own = reported not in TOLD_TO_GO and not ENDS[reported].retryable
+        assert told(judge(replace(over, reported=reported), LIMITS)) is (reported if own else EndReason.time_limit)
 
     def test_a_job_that_ends_before_its_claim_says_what_ray_said(self) -> None:
         verdict = judge(replace(LAUNCHED, job=JobState.ended, job_message="exit code 1"), LIMITS)
@@ -242,7 +311,7 @@ class TestAfterEnd:
                 assert status in TERMINAL | {RunStatus.queued, RunStatus.paused}
             case RetryRun():
                 assert RunStatus.queued in MOVES[status]
-                assert ENDS[reason].retryable or reason in ("cancelled_by_user", "superseded")
+                assert ENDS[reason].retryable or reason in TOLD_TO_GO
             case PauseRun():
                 assert status is RunStatus.pausing
             case FinishRun(to=to, reason=why):

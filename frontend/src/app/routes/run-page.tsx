@@ -79,7 +79,7 @@ function TabContent({ tab, run }: { tab: RunTab; run: Run }) {
   if (tab === "spec") return <RunSpecs run={run} />;
   return (
     <div className={classes.columns}>
-      <RunTimeline runId={run.id} />
+      <RunTimeline run={run} />
       <RunAttempts attempts={run.attempts} />
     </div>
   );

@@ -21,5 +21,6 @@ test("filterOf gives what the API filters by", () => {
   expect(filterOf({})).toEqual({ statuses: [] });
   expect(filterOf({ status: "active", study: "s", q: "a" })).toMatchObject({ study: "s", q: "a" });
   expect(filterOf({ status: "active" }).statuses).toContain("cancelling");
+  expect(filterOf({ status: "archived" })).toEqual({ statuses: [], kept: "archived" });
   expect(filterOf({ status: "active" }).statuses).not.toContain("succeeded");
 });

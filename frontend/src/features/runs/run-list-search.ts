@@ -7,6 +7,8 @@ export const STATUS_FILTERS = {
   succeeded: ["succeeded"],
   failed: ["failed"],
   cancelled: ["cancelled"],
+  archived: [],
+  deleted: [],
 } as const satisfies Record<string, readonly RunStatus[]>;
 
 export type StatusFilter = keyof typeof STATUS_FILTERS;
@@ -35,7 +37,8 @@ export function parseRunListSearch(search: Record<string, unknown>): RunListSear
 
 /** What to ask the API for. */
 export function filterOf({ status, study, q }: RunListSearch): RunFilter {
-  return { statuses: status ? STATUS_FILTERS[status] : [], study, q };
+  const kept = status === "archived" || status === "deleted" ? status : undefined;
+  return { statuses: status ? STATUS_FILTERS[status] : [], study, q, kept };
 }
 
 function textOf(value: unknown): string | undefined {

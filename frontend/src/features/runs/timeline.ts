@@ -1,4 +1,5 @@
-import type { TimelineEvent } from "@/api/types";
+import type { RunStatus, StateSpan, TimelineEvent } from "@/api/types";
+import { secondsBetween } from "@/format/duration";
 
 export interface TimelineEntry {
   event: TimelineEvent;
@@ -16,4 +17,14 @@ export function entriesOf(events: readonly TimelineEvent[]): TimelineEntry[] {
     else entries.push({ event, hidden: 0 });
   }
   return entries.reverse();
+}
+
+/** How long the run was in each status up to now (milliseconds), in the order in which it first came to them. */
+export function timeByStatus(states: readonly StateSpan[], now: number): { status: RunStatus; seconds: number }[] {
+  const sums = new Map<RunStatus, number>();
+  for (const { status, began_at, ended_at, seconds } of states) {
+    if (seconds === null) continue;
+    sums.set(status, (sums.get(status) ?? 0) + (secondsBetween(began_at, ended_at, now) ?? 0));
+  }
+  return [...sums].map(([status, seconds]) => ({ status, seconds }));
 }

@@ -15,7 +15,7 @@ export const FORM_SECTIONS: readonly FormSection[] = [
   { title: "Batch and length", holds: ["global_batch_size", "epochs", "steps", "micro_batch_size"] },
   { title: "Regularization", holds: ["regularization", "clip_norm", "ema_decay"] },
   { title: "Execution", holds: ["precision", "ascent_precision", "execution"] },
-  { title: "Workers and seed", holds: ["resources", "seed"] },
+  { title: "Workers, seed and limits", holds: ["resources", "seed", "limits"] },
   { title: "Evaluation and records", holds: ["evaluation", "checkpoint", "logging"] },
 ];
 
@@ -50,6 +50,7 @@ const ADVANCED: readonly string[] = [
   "evaluation.batch_size",
   "checkpoint",
   "logging",
+  "limits",
 ];
 
 /** Names where the field's own, with spaces, would not do. */
@@ -97,6 +98,8 @@ export const LABELS: Readonly<Record<string, string>> = {
   "checkpoint.keep_best": "Keep the best one, too",
   "logging.every_steps": "Report every (steps)",
   "resources.gpus_per_worker": "GPUs per worker",
+  "limits.max_failures": "Failures tolerated",
+  "limits.time_limit_seconds": "Time limit (seconds)",
 };
 
 /** Kinds as people call them. */

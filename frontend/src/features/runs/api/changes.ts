@@ -23,10 +23,29 @@ export function useCancelRuns() {
   const client = useQueryClient();
   return useMutation({
     mutationFn: async (runIds: readonly string[]): Promise<Outcome> => {
-      const answer = await unwrap(api.POST("/api/v1/runs/cancel", { body: { run_ids: [...runIds] } }));
+      const answer = await unwrap(api.POST("/api/v1/runs/cancel", { body: { run_ids: [...runIds], now: false } }));
       return {
         done: answer.cancelled.length,
         alreadyOver: answer.already_over.length,
+        refused: answer.refused.map(({ run_id, detail }) => ({ runId: run_id, detail })),
+      };
+    },
+    onSettled: () => client.invalidateQueries({ queryKey: keys.runs }),
+  });
+}
+
+/** What can be done to many runs in one request, beside cancelling them. */
+export type Act = "pause" | "resume" | "archive" | "unarchive" | "delete" | "restore";
+
+/** Pauses, resumes, archives or deletes many runs; a refused one does not stop the others. */
+export function useChangeRuns(act: Act) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: async (runIds: readonly string[]): Promise<Outcome> => {
+      const answer = await unwrap(api.POST(`/api/v1/runs/${act}`, { body: { run_ids: [...runIds] } }));
+      return {
+        done: answer.changed.length,
+        alreadyOver: answer.unchanged.length,
         refused: answer.refused.map(({ run_id, detail }) => ({ runId: run_id, detail })),
       };
     },

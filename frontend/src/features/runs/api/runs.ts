@@ -25,12 +25,25 @@ export function runEventsQuery(id: string) {
   });
 }
 
-/** Asks a run to stop; it saves a checkpoint first. */
+/** Asks a run to stop; it saves a checkpoint first, unless it is to stop `now`. */
 export function useCancelRun(id: string) {
   const client = useQueryClient();
   return useMutation({
-    mutationFn: () => unwrap(api.POST("/api/v1/runs/{run_id}/cancel", { params: { path: { run_id: id } } })),
+    mutationFn: ({ now }: { now: boolean }) =>
+      unwrap(api.POST("/api/v1/runs/{run_id}/cancel", { params: { path: { run_id: id }, query: { now } } })),
     onSuccess: (run: Run) => client.setQueryData(keys.runDetail(id), run),
+  });
+}
+
+/** Pauses a run, which saves a checkpoint and gives its slots back, or lets a paused one go on. */
+export function usePauseRun(id: string, act: "pause" | "resume") {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: () => unwrap(api.POST(`/api/v1/runs/{run_id}/${act}`, { params: { path: { run_id: id } } })),
+    onSuccess: (run: Run) => {
+      client.setQueryData(keys.runDetail(id), run);
+      void client.invalidateQueries({ queryKey: keys.runs });
+    },
   });
 }
 

@@ -16,16 +16,24 @@ export function CancelRun({ run }: { run: Run }) {
   if (!mayChange(me, run)) return null;
 
   const waits = run.status === "queued" || run.status === "paused";
+  const isSecond = run.status === "cancelling";
   return (
     <>
-      <Button size="xs" variant="default" onClick={ask.open} disabled={run.status === "cancelling"}>
-        {run.status === "cancelling" ? "Cancelling…" : "Cancel run"}
+      <Button size="xs" variant="default" onClick={ask.open}>
+        {isSecond ? "Stop at once" : "Cancel run"}
       </Button>
-      <Modal opened={isAsking} onClose={ask.close} title={<b>Cancel this run?</b>} centered>
+      <Modal
+        opened={isAsking}
+        onClose={ask.close}
+        title={<b>{isSecond ? "Stop this run at once?" : "Cancel this run?"}</b>}
+        centered
+      >
         <Text size="sm">
-          {waits
-            ? "It leaves the queue and is not started again."
-            : "It saves a checkpoint, then ends. Its metrics and checkpoints stay; it cannot be started again."}
+          {isSecond
+            ? "It is being cancelled and saves a checkpoint. Stopped at once, it keeps what it has saved by now."
+            : waits
+              ? "It leaves the queue and is not started again."
+              : "It saves a checkpoint, then ends. Its metrics and checkpoints stay; it cannot be started again."}
         </Text>
         {cancel.error && (
           <Box mt="md">
@@ -41,10 +49,10 @@ export function CancelRun({ run }: { run: Run }) {
           <Button
             color="red"
             loading={cancel.isPending}
-            onClick={() => cancel.mutate(undefined, { onSuccess: ask.close })}
+            onClick={() => cancel.mutate({ now: isSecond }, { onSuccess: ask.close })}
             data-autofocus
           >
-            Cancel the run
+            {isSecond ? "Stop it" : "Cancel the run"}
           </Button>
         </Group>
       </Modal>

@@ -5,7 +5,7 @@ import { api, describeError, unwrap } from "@/api/client";
 import { keys } from "@/api/keys";
 import type { RunSummary } from "@/api/types";
 import { Message } from "@/components/message";
-import { type Outcome, useCancelRuns, useEditRuns } from "../api/changes";
+import { type Act, type Outcome, useCancelRuns, useChangeRuns, useEditRuns } from "../api/changes";
 import classes from "./selection-bar.module.css";
 
 interface ChangeProps {
@@ -35,6 +35,45 @@ export function CancelRuns({ onClose, ...asked }: ChangeProps) {
         {others > 0 && `${counted(others)} will save a checkpoint and end; metrics and checkpoints stay. `}
         None of them can be started again.
       </Text>
+    </Change>
+  );
+}
+
+const ACTS: Record<Act, { verb: string; done: string; says: string }> = {
+  pause: {
+    verb: "Pause",
+    done: "paused, or saving a checkpoint first",
+    says: "Those that train save a checkpoint and give their slots back. A resumed run goes on to the same numbers.",
+  },
+  resume: { verb: "Resume", done: "resumed", says: "They wait in the queue and go on from their last checkpoints." },
+  archive: { verb: "Archive", done: "archived", says: "They leave the list; the filter “Archived” shows them." },
+  unarchive: { verb: "Unarchive", done: "back in the list", says: "They come back to the list." },
+  delete: {
+    verb: "Delete",
+    done: "deleted",
+    says: "With their metrics, checkpoints and logs. The filter “Deleted” brings them back for a while, a day by default.",
+  },
+  restore: { verb: "Restore", done: "restored", says: "They come back as they were." },
+};
+
+/** Asks before many runs are paused, resumed, archived, deleted, or brought back. */
+export function ActOnRuns({ act, onClose, ...asked }: ChangeProps & { act: Act }) {
+  const runs = useAsked(asked.runs);
+  const change = useChangeRuns(act);
+  const { verb, done, says } = ACTS[act];
+  return (
+    <Change
+      title={runs.length === 1 ? `${verb} this run?` : `${verb} ${runs.length} runs?`}
+      verb={runs.length === 1 ? `${verb} the run` : `${verb} ${runs.length} runs`}
+      isRed={act === "delete"}
+      runs={runs}
+      onClose={onClose}
+      mutation={change}
+      onConfirm={() => change.mutate(runs.map(({ id }) => id))}
+      says={(outcome) => `${counted(outcome.done)} ${done}.`}
+      saysUnchanged="so before"
+    >
+      <Text size="sm">{says}</Text>
     </Change>
   );
 }
@@ -119,6 +158,7 @@ interface DialogProps extends ChangeProps {
   mutation: { data?: Outcome; error: Error | null; isPending: boolean };
   onConfirm: () => void;
   says: (outcome: Outcome) => string;
+  saysUnchanged?: string;
   children: ReactNode;
 }
 
@@ -133,6 +173,7 @@ function Change({
   mutation,
   onConfirm,
   says,
+  saysUnchanged = "over before",
   children,
 }: DialogProps) {
   const { data: outcome, error, isPending } = mutation;
@@ -144,7 +185,11 @@ function Change({
           onConfirm();
         }}
       >
-        {outcome ? <Report outcome={outcome} says={says(outcome)} runs={runs} /> : children}
+        {outcome ? (
+          <Report outcome={outcome} says={says(outcome)} saysUnchanged={saysUnchanged} runs={runs} />
+        ) : (
+          children
+        )}
         {error && (
           <Message tone="bad" title={describeError(error).title} urgent>
             {describeError(error).detail}
@@ -165,12 +210,23 @@ function Change({
   );
 }
 
-function Report({ outcome, says, runs }: { outcome: Outcome; says: string; runs: readonly RunSummary[] }) {
+interface ReportProps {
+  outcome: Outcome;
+  says: string;
+  saysUnchanged: string;
+  runs: readonly RunSummary[];
+}
+
+function Report({ outcome, says, saysUnchanged, runs }: ReportProps) {
   const names = new Map(runs.map(({ id, name }) => [id, name]));
   const { alreadyOver, refused } = outcome;
   return (
     <Message tone={refused.length > 0 ? "warning" : "neutral"} title={says} urgent>
-      {alreadyOver > 0 && <div>{counted(alreadyOver)} had ended before.</div>}
+      {alreadyOver > 0 && (
+        <div>
+          {counted(alreadyOver)} {alreadyOver === 1 ? "was" : "were"} {saysUnchanged}.
+        </div>
+      )}
       {refused.length > 0 && (
         <>
           {counted(refused.length)} refused:

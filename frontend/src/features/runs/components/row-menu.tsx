@@ -4,12 +4,14 @@ import { useState } from "react";
 import type { RunSummary } from "@/api/types";
 import { IconMore } from "@/components/icons";
 import { isLive } from "@/run/describe-run";
-import { CancelRuns, SetPriority } from "./change-runs";
+import { actsOn } from "../acts";
+import type { Act } from "../api/changes";
+import { ActOnRuns, CancelRuns, SetPriority } from "./change-runs";
 
 /** What can be done with one run of the list. The menu is made when it is first opened: a list has hundreds. */
 export function RowMenu({ run }: { run: RunSummary }) {
   const [wasOpened, setWasOpened] = useState(false);
-  const [dialog, setDialog] = useState<"cancel" | "priority" | null>(null);
+  const [dialog, setDialog] = useState<Act | "cancel" | "priority" | null>(null);
   const button = (
     <ActionIcon variant="subtle" color="gray" size="sm" aria-label={`Actions for ${run.name}`}>
       <IconMore />
@@ -41,6 +43,11 @@ export function RowMenu({ run }: { run: RunSummary }) {
             Compare
           </Menu.Item>
           {run.status === "queued" && <Menu.Item onClick={() => setDialog("priority")}>Set priority</Menu.Item>}
+          {actsOn(run).map(({ act, label }) => (
+            <Menu.Item key={act} color={act === "delete" ? "red" : undefined} onClick={() => setDialog(act)}>
+              {label}
+            </Menu.Item>
+          ))}
           {isLive(run) && (
             <Menu.Item color="red" onClick={() => setDialog("cancel")}>
               Cancel the run
@@ -50,6 +57,9 @@ export function RowMenu({ run }: { run: RunSummary }) {
       </Menu>
       {dialog === "cancel" && <CancelRuns runs={[run]} onClose={() => setDialog(null)} />}
       {dialog === "priority" && <SetPriority runs={[run]} onClose={() => setDialog(null)} />}
+      {dialog !== null && dialog !== "cancel" && dialog !== "priority" && (
+        <ActOnRuns act={dialog} runs={[run]} onClose={() => setDialog(null)} />
+      )}
     </>
   );
 }

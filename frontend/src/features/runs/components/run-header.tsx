@@ -10,6 +10,7 @@ import { StatusPill } from "@/run/status-pill";
 import { mayChange } from "../may-change";
 import { CancelRun } from "./cancel-run";
 import { EditRun } from "./edit-run";
+import { PauseRun } from "./pause-run";
 import { RunFacts } from "./run-facts";
 import classes from "./run-header.module.css";
 import { RunProgress } from "./run-progress";
@@ -54,6 +55,7 @@ export function RunHeader({ run }: { run: Run }) {
               Re-run with edits
             </Button>
           )}
+          {mayEdit && isLive(run) && <PauseRun run={run} />}
           {isLive(run) && <CancelRun run={run} />}
         </div>
       </div>

@@ -1,5 +1,6 @@
 import type { RunSummary } from "@/api/types";
-import { formatDuration } from "@/format/duration";
+import { useNow } from "@/components/use-now";
+import { formatDuration, secondsBetween } from "@/format/duration";
 import { formatCount } from "@/format/number";
 import { isLive, ordinal, percentDone } from "@/run/describe-run";
 import classes from "./run-progress.module.css";
@@ -12,10 +13,15 @@ interface RunProgressProps {
 
 /** How far a run is: a bar with steps and time left; a place and a reason while it waits. */
 export function RunProgress({ run, doing }: RunProgressProps) {
+  const waits = run.status === "queued" || run.status === "paused";
+  const now = useNow(waits);
+  const waitsFor = formatDuration(Math.floor(secondsBetween(run.status_at, null, now) ?? 0));
   if (run.status === "queued") {
     return (
       <div className={classes.waiting}>
-        <span>{run.position ? `${ordinal(run.position)} in the queue` : "In the queue"}</span>
+        <span>
+          {run.position ? `${ordinal(run.position)} in the queue` : "In the queue"} for {waitsFor}
+        </span>
         {run.wait_reason && <span className={classes.note}>{run.wait_reason}</span>}
       </div>
     );
@@ -36,6 +42,7 @@ export function RunProgress({ run, doing }: RunProgressProps) {
       </div>
       <div className={classes.note}>
         <span>{steps(run, doing)}</span>
+        {run.status === "paused" && <span>paused for {waitsFor}</span>}
         {run.eta_seconds !== null && <span>{formatDuration(Math.round(run.eta_seconds))} left</span>}
       </div>
     </div>

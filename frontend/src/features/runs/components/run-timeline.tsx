@@ -2,18 +2,22 @@ import { Button } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { describeError } from "@/api/client";
+import type { Run } from "@/api/types";
 import { Panel } from "@/components/panel";
 import { Failure, Loading } from "@/components/state-messages";
-import { formatInstant } from "@/format/duration";
+import { useNow } from "@/components/use-now";
+import { formatDuration, formatInstant } from "@/format/duration";
+import { isLive } from "@/run/describe-run";
 import { runEventsQuery } from "../api/runs";
-import { entriesOf, type TimelineEntry } from "../timeline";
+import { entriesOf, type TimelineEntry, timeByStatus } from "../timeline";
 import classes from "./run-timeline.module.css";
 
 const SHOWN_AT_FIRST = 12;
 
-/** What happened to the run, newest first. */
-export function RunTimeline({ runId }: { runId: string }) {
-  const events = useQuery(runEventsQuery(runId));
+/** How long the run was in each status, and what happened to it, newest first. */
+export function RunTimeline({ run }: { run: Run }) {
+  const events = useQuery(runEventsQuery(run.id));
+  const now = useNow(isLive(run));
   const [showsAll, setShowsAll] = useState(false);
   const items = entriesOf(events.data?.items ?? []);
   const shown = showsAll ? items : items.slice(0, SHOWN_AT_FIRST);
@@ -21,6 +25,13 @@ export function RunTimeline({ runId }: { runId: string }) {
     <Panel title="Timeline" collapsible>
       {events.isPending && <Loading label="Loading the timeline" />}
       {events.isError && !events.data && <Failure {...describeError(events.error)} onRetry={() => events.refetch()} />}
+      <p className={classes.meta}>
+        {timeByStatus(run.states, now).map(({ status, seconds }) => (
+          <span key={status}>
+            {status} {formatDuration(seconds < 10 ? seconds : Math.floor(seconds))}
+          </span>
+        ))}
+      </p>
       <ol className={classes.list}>
         {shown.map((entry) => (
           <TimelineRow key={entry.event.id} entry={entry} />

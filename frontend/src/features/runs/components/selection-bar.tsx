@@ -2,7 +2,9 @@ import { Button, CloseButton } from "@mantine/core";
 import { useState } from "react";
 import type { RunSummary } from "@/api/types";
 import { isLive } from "@/run/describe-run";
-import { AddToStudy, CancelRuns, SetPriority } from "./change-runs";
+import { ACTS, actsOn } from "../acts";
+import type { Act } from "../api/changes";
+import { ActOnRuns, AddToStudy, CancelRuns, SetPriority } from "./change-runs";
 import classes from "./selection-bar.module.css";
 
 interface SelectionBarProps {
@@ -13,9 +15,10 @@ interface SelectionBarProps {
 
 /** What can be done with the ticked runs. */
 export function SelectionBar({ runs, onCompare, onClear }: SelectionBarProps) {
-  const [dialog, setDialog] = useState<"cancel" | "priority" | "study" | null>(null);
+  const [dialog, setDialog] = useState<Act | "cancel" | "priority" | "study" | null>(null);
   const live = runs.filter(isLive);
   const queued = runs.filter(({ status }) => status === "queued");
+  const suits = (act: Act) => runs.filter((run) => actsOn(run).some((each) => each.act === act));
   const close = () => setDialog(null);
   return (
     <section className={classes.bar} aria-label="Selected runs">
@@ -46,10 +49,16 @@ export function SelectionBar({ runs, onCompare, onClear }: SelectionBarProps) {
       >
         Cancel runs
       </Button>
+      {ACTS.filter(({ act }) => suits(act).length > 0).map(({ act, label }) => (
+        <Button key={act} size="xs" variant="default" onClick={() => setDialog(act)}>
+          {label}
+        </Button>
+      ))}
       <CloseButton size="sm" aria-label="Drop the selection" onClick={onClear} />
       {dialog === "cancel" && <CancelRuns runs={live} onClose={close} />}
       {dialog === "priority" && <SetPriority runs={queued} onClose={close} />}
       {dialog === "study" && <AddToStudy runs={runs} onClose={close} />}
+      {ACTS.map(({ act }) => dialog === act && <ActOnRuns key={act} act={act} runs={suits(act)} onClose={close} />)}
     </section>
   );
 }
