@@ -48,6 +48,7 @@ def run_page(run: RunView, link: str) -> Table:
         ("name", Text(run.name)),
         ("status", status_text(run)),
         ("why", why(run)),
+        ("starts", starts(run, datetime.now(UTC))),
         ("study", Text(run.study) if run.study else None),
         ("priority", str(run.priority) if run.priority else None),
         ("copied from", run.copied_from),
@@ -70,7 +71,17 @@ def status_text(run: RunView) -> Text:
     label = f"{run.status} (silent)" if run.silent else run.status
     if run.status == "queued" and run.position is not None:
         label = f"queued, place {run.position}"
+        if in_about := starts(run, datetime.now(UTC)):
+            label = f"{label}, {in_about}"
     return Text(label, style=COLOURS.get(run.status, ""))
+
+
+def starts(run: RunView, now: datetime) -> str | None:
+    """When a queued run is expected to start."""
+    if run.status != "queued" or run.estimated_start is None:
+        return None
+    left = (run.estimated_start - now).total_seconds()
+    return f"in about {span(left)}" if left >= 60 else "in a moment"
 
 
 def why(run: RunView) -> Text | None:

@@ -1,5 +1,5 @@
 import type { RunSummary } from "@/api/types";
-import { formatDuration } from "@/format/duration";
+import { formatDuration, formatInstant } from "@/format/duration";
 import { formatCount } from "@/format/number";
 import { isLive, ordinal, percentDone } from "@/run/describe-run";
 import classes from "./run-progress.module.css";
@@ -17,6 +17,9 @@ export function RunProgress({ run, doing }: RunProgressProps) {
       <div className={classes.waiting}>
         <span>{run.position ? `${ordinal(run.position)} in the queue` : "In the queue"}</span>
         {run.wait_reason && <span className={classes.note}>{run.wait_reason}</span>}
+        {run.estimated_start && (
+          <span className={classes.note}>starts at about {formatInstant(run.estimated_start)}</span>
+        )}
       </div>
     );
   }
