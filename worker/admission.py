@@ -79,9 +79,15 @@ class _Admission:
         self._most: dict[int, int] = {}
 
     def decide(self, run: Queued) -> None:
-        decision = self._never_fits(run) or self._over_quota(run) or self._start(run)
+        decision: Decision | None = self._never_fits(run) or self._over_quota(run)
         if decision is None:
-            decision = self._wait(run)
+            pool = self.pools["gpus" if run.gpus_per_worker else "cpus"]
+            slots = run.workers * max(1, run.gpus_per_worker)
+            known = run.expected_seconds
+            seconds = math.inf if known is None else max(SHORTEST_SECONDS, known)
+            decision = self._start(run, pool, slots, seconds) or self._wait(run, pool, slots, seconds)
+            # One that waits counts against its user's quota too, so that those behind it do not keep it waiting.
+            self.workers_held[run.user] = self.workers_held.get(run.user, 0) + run.workers
         self.decisions[run.run_id] = decision
 
     def _never_fits(self, run: Queued) -> NeverFits | None:
@@ -104,40 +110,36 @@ class _Admission:
         if most_workers is None:
             return None
         quota = f"your quota of {counted(most_workers, 'worker')} at once"
+        if run.workers > most_workers:  # The quota was lowered later: it would hold back the others for ever.
+            return Wait(
+                run_id=run.run_id, reason=f"needs {counted(run.workers, 'worker')}, {quota} is too small for it"
+            )
         if run.user in self._at_their_quota:
             return Wait(run_id=run.run_id, reason=f"behind an earlier run that waits for {quota}")
         has = self.workers_held.get(run.user, 0)
         if has + run.workers <= most_workers:
             return None
         self._at_their_quota.add(run.user)
-        if run.workers > most_workers:
-            return Wait(
-                run_id=run.run_id, reason=f"needs {counted(run.workers, 'worker')}, {quota} is too small for it"
-            )
         if has >= most_workers:
             return Wait(run_id=run.run_id, reason=f"{quota} is used up")
         return Wait(
             run_id=run.run_id, reason=f"needs {counted(run.workers, 'worker')}, {quota} leaves {most_workers - has}"
         )
 
-    def _start(self, run: Queued) -> Start | None:
-        pool, slots = self._pool(run), _slots(run)
-        if pool.timeline.room(_seconds(run)) < slots:
+    def _start(self, run: Queued, pool: Pool, slots: int, seconds: float) -> Start | None:
+        if pool.timeline.room(seconds) < slots:
             return None
         placement = placement_of(run.workers, pool.rooms(slots // run.workers))
         if placement is None:
             return None
-        pool.start(placement, slots // run.workers, _seconds(run))
-        self.workers_held[run.user] = self.workers_held.get(run.user, 0) + run.workers
+        pool.start(placement, slots // run.workers, seconds)
         return Start(run_id=run.run_id, placement=placement)
 
-    def _wait(self, run: Queued) -> Wait:
-        """Where it cannot start: what for, and what is kept for it. It counts against its user's quota from now on."""
-        self.workers_held[run.user] = self.workers_held.get(run.user, 0) + run.workers
-        pool, slots = self._pool(run), _slots(run)
+    def _wait(self, run: Queued, pool: Pool, slots: int, seconds: float) -> Wait:
+        """Where it cannot start: what for, and what is kept for it."""
         first = not pool.waiting
         if first:
-            reason = why_not_now(run, pool.rooms(max(1, run.gpus_per_worker)), self.nodes)
+            reason = why_not_now(run, pool.rooms(slots // run.workers), self.nodes)
         else:
             reason = behind(run.priority, pool.waiting)
         if slots > pool.capacity:
@@ -145,32 +147,21 @@ class _Admission:
         pool.waiting[run.priority] = pool.waiting.get(run.priority, 0) + 1
         if pool.reservations >= MOST_RESERVED:
             return Wait(run_id=run.run_id, reason=reason)
-        paused = self._preempt(run, pool, slots)
-        start = pool.reserve(slots, _seconds(run))
+        paused = self._preempt(run, pool, slots, seconds)
+        start = pool.reserve(slots, seconds)
         if paused:
             reason += f"; {counted(paused, 'run')} of lower priority {'is' if paused == 1 else 'are'} paused for it"
         elif first and start:
             reason += f"; {reserved(start, pool.last_to_end(start))}"
         return Wait(run_id=run.run_id, reason=reason[:256], starts_in_seconds=start)
 
-    def _preempt(self, run: Queued, pool: Pool, slots: int) -> int:
+    def _preempt(self, run: Queued, pool: Pool, slots: int, seconds: float) -> int:
         """How many running runs are paused for it."""
         if not self.policy.preemption:
             return 0
-        paused = victims(run, slots, _seconds(run), self.held, self._victims, pool, self.policy)
+        paused = victims(run, slots, seconds, self.held, self._victims, pool, self.policy)
         for attempt in paused:
             pause(attempt, pool.timeline, pool, self.policy)
             self._victims.add(attempt.run_id)
             self.preempted.append(Preempt(run_id=attempt.run_id, for_run_id=run.run_id))
         return len(paused)
-
-    def _pool(self, run: Queued) -> Pool:
-        return self.pools["gpus" if run.gpus_per_worker else "cpus"]
-
-
-def _slots(run: Queued) -> int:
-    return run.workers * max(1, run.gpus_per_worker)
-
-
-def _seconds(run: Queued) -> float:
-    return math.inf if run.expected_seconds is None else max(SHORTEST_SECONDS, run.expected_seconds)

@@ -19,9 +19,9 @@ from api.runs.bodies import Submission
 from api.runs.capacity import known_nodes, never_fits
 from api.runs.data_roots import folder_problems
 from api.runs.documents import sha256_of_document, unstorable
+from api.runs.durations import likeness_of
 from api.runs.initial_weights import initial_problems
 from api.runs.length import split_problems
-from api.runs.durations import likeness_of
 from api.runs.queue import queued_ids, tell_new_places
 from api.runs.quotas import NO_QUOTAS, Quotas, quota_problems
 from trainer.contract.problems import SpecProblem
