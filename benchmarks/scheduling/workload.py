@@ -47,13 +47,21 @@ def jobs(count: int, seed: int) -> list[Job]:
         for place in range(min(sweep, count - len(found))):
             seconds = MEDIAN_SECONDS * math.exp(SIGMA * chance.gauss(0, 1))
             found.append((user, width, min(LONGEST_SECONDS, max(SHORTEST_SECONDS, seconds)), place == 0))
+    times = [0.0]
+    for *_, first in found[1:]:
+        times.append(times[-1] + (chance.expovariate(1.0) if first else 0.0))
+    # To the load exactly: by chance alone the arrivals of one seed take some tenths more or less.
     work = sum(width * seconds for _, width, seconds, _ in found)
-    sweeps = sum(first for *_, first in found)
-    gap = work / (LOAD * GPUS) / sweeps
-    made: list[Job] = []
-    now = 0.0
-    for number, (user, width, seconds, first) in enumerate(found):
-        now += chance.expovariate(1 / gap) if first else 0.0
-        expected = seconds * math.exp(ERROR_QUEUED * chance.gauss(0, 1))
-        made.append(Job(number, user, now, width, seconds, expected, math.exp(ERROR_RUNNING * chance.gauss(0, 1))))
-    return made
+    stretch = work / (LOAD * GPUS) / times[-1]
+    return [
+        Job(
+            number=number,
+            user=user,
+            arrives=at * stretch,
+            gpus=width,
+            seconds=seconds,
+            expected_seconds=seconds * math.exp(ERROR_QUEUED * chance.gauss(0, 1)),
+            pace_error=math.exp(ERROR_RUNNING * chance.gauss(0, 1)),
+        )
+        for number, ((user, width, seconds, _), at) in enumerate(zip(found, times, strict=True))
+    ]

@@ -16,10 +16,12 @@ def scheduling_order(
 
     Within a priority the next run is the longest waiting one of the user with the least
 
-        (share held now + share held lately + share of their runs ahead in the queue) / weight - waited / patience
+        (share held now + share held lately + share of their runs ahead in the queue) / weight
+            - waited / patience - urgency * min(1, waited / expected length)
 
-    in shares of the cluster. The last term makes sure that everybody is first some time: a run that has waited
-    `patience_seconds` longer than another stands before it unless its user holds a whole cluster more.
+    in shares of the cluster. The second term makes sure that everybody is first some time: a run that has waited
+    `patience_seconds` longer than another stands before it unless its user holds a whole cluster more. The third one
+    lets a short run not wait for many times its length; without a known length it is 0.
     """
     cpu, gpu = 1.0 / max(1, capacity.cpus), 1.0 / max(1, capacity.gpus)
     shares = {user: person.recent_cpus * cpu + person.recent_gpus * gpu for user, person in people.items()}
@@ -30,7 +32,7 @@ def scheduling_order(
     by_age = sorted(queue, key=lambda run: (-run.priority, -run.waiting_seconds, run.run_id))
     ordered: list[Queued] = []
     for _, same_priority in groupby(by_age, key=lambda run: run.priority):
-        ordered += _in_turn(list(same_priority), shares, weights, cpu, gpu, policy.patience_seconds)
+        ordered += _in_turn(list(same_priority), shares, weights, cpu, gpu, policy)
     return ordered
 
 
@@ -40,7 +42,7 @@ def _in_turn(
     weights: Mapping[str, float],
     cpu: float,
     gpu: float,
-    patience: float,
+    policy: Policy,
 ) -> list[Queued]:
     """Runs of one priority. `shares` is charged with each of them, so that the users take turns."""
     waiting: dict[str, list[Queued]] = {}
@@ -48,9 +50,8 @@ def _in_turn(
         waiting.setdefault(run.user, []).append(run)
     turns = []
     for user, runs in waiting.items():
-        first = runs[0].waiting_seconds
-        score = shares.get(user, 0.0) / weights.get(user, 1.0) - first / patience
-        turns.append((score, -first, user, 0))
+        score = shares.get(user, 0.0) / weights.get(user, 1.0) - _claim(runs[0], policy)
+        turns.append((score, -runs[0].waiting_seconds, user, 0))
     heapq.heapify(turns)
     ordered: list[Queued] = []
     while turns:
@@ -63,6 +64,15 @@ def _in_turn(
         if place + 1 == len(runs):
             heapq.heappop(turns)
             continue
-        waited = runs[place + 1].waiting_seconds
-        heapq.heapreplace(turns, (share / weights.get(user, 1.0) - waited / patience, -waited, user, place + 1))
+        following = runs[place + 1]
+        score = share / weights.get(user, 1.0) - _claim(following, policy)
+        heapq.heapreplace(turns, (score, -following.waiting_seconds, user, place + 1))
     return ordered
+
+
+def _claim(run: Queued, policy: Policy) -> float:
+    """What its waiting is worth, in shares of the cluster."""
+    claim = run.waiting_seconds / policy.patience_seconds
+    if run.expected_seconds:
+        claim += policy.urgency * min(1.0, run.waiting_seconds / run.expected_seconds)
+    return claim
