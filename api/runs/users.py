@@ -107,7 +107,7 @@ def set_quotas(
 def _account(user: User, quotas: Quotas, use: Use, queued: int) -> UserAccount:
     return UserAccount(
         name=user.name,
-        role=user.role,  # type: ignore[arg-type]
+        role=user.role,
         weight=user.weight,
         max_workers=quotas.max_workers,
         max_queued_runs=quotas.max_queued_runs,

@@ -8,7 +8,7 @@ runs are served in the order they came, each up to its number. So no GPU idles w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchmarks.scheduling.workload import GPUS, Job
 
@@ -23,6 +23,8 @@ class Outcome:
     """By number of the run, seconds from arrival to end beyond its own length."""
     utilisation: float
     """Share of the GPUs that worked, from the first to the last arrival."""
+    shortest_waits: list[float] = field(default_factory=list)
+    """How long each would have waited if every GPU that came free after its arrival had been kept for it."""
 
 
 def water_filled(demands: Mapping[str, float], supply: float) -> dict[str, float]:

@@ -65,6 +65,17 @@ class Cluster:
     def people(self) -> dict[str, Person]:
         return {user: Person(recent_gpus=gpus) for user, gpus in self.recent.items()}
 
+    def shortest_wait(self, job: Job) -> float:
+        """Until enough GPUs have come free for it, if nobody else got one; without taking any away."""
+        free = GPUS - sum(self.holding.values())
+        for end, gpus in sorted((end, running.gpus) for running, _, end in self.running.values()):
+            if free >= job.gpus:
+                break
+            free += gpus
+            if free >= job.gpus:
+                return end - self.now
+        return 0.0
+
     def starts(self, job: Job, placement: dict[str, int]) -> float:
         del self.queue[job.run_id]
         end = self.now + job.seconds
@@ -87,6 +98,7 @@ def run_basin(
 ) -> Outcome:
     """`told` is called after each event with the number of runs that have ended."""
     cluster = Cluster(lengths_known=lengths_known, half_life=half_life)
+    shortest = [0.0] * len(jobs)
     by_id = {job.run_id: job for job in jobs}
     waits = [0.0] * len(jobs)
     ends: list[tuple[float, str]] = []
@@ -101,6 +113,7 @@ def run_basin(
             done += 1
         while arrived < len(jobs) and jobs[arrived].arrives <= at:
             cluster.queue[jobs[arrived].run_id] = jobs[arrived]
+            shortest[jobs[arrived].number] = cluster.shortest_wait(jobs[arrived])
             arrived += 1
         if cluster.queue:
             for decision in admit(cluster.queued(), cluster.held(), NODES, cluster.people(), policy):
@@ -111,7 +124,8 @@ def run_basin(
                     waits[job.number] = at - job.arrives
                     used += max(0.0, min(end, last_arrival) - at) * job.gpus
         told(done, cluster)
-    return Outcome(waits=waits, utilisation=used / (GPUS * (last_arrival - jobs[0].arrives)))
+    utilisation = used / (GPUS * (last_arrival - jobs[0].arrives))
+    return Outcome(waits=waits, utilisation=utilisation, shortest_waits=shortest)
 
 
 def run_in_strict_order(jobs: Sequence[Job]) -> Outcome:

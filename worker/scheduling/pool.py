@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from worker.scheduling.timeline import Timeline
 from worker.scheduling.words import Held, KnownNode, Policy
 
-MOST_RESERVED = 32
+MOST_RESERVED = 8
 """Runs of one kind that hold a reservation at the same time; those behind them may only fill gaps."""
 SHORTEST_SECONDS = 1.0
 

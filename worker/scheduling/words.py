@@ -104,7 +104,7 @@ class Policy:
     """Whether running runs of lower priority may be paused for one that waits."""
     patience_seconds: float = 7 * DAY_SECONDS
     """Waiting so long outweighs a whole cluster's share, > 0: nobody waits for ever behind lighter users."""
-    urgency: float = 0.25
+    urgency: float = 0.1
     """The share of the cluster that a wait as long as the run itself outweighs, >= 0. Bounded, so that a heavy user's
     many short runs gain no more than that."""
     pause_seconds: float = 120.0
