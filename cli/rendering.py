@@ -30,7 +30,7 @@ def run_table(runs: Sequence[RunView], width: int) -> Table:
         priority = [str(run.priority)] if with_priority else []
         top1 = number(run.value("validation_top1"), 2)
         age = span((datetime.now(UTC) - run.created_at).total_seconds())
-        cells: list[str | Text] = [run.id, Text(run.name), *study, status_text(run), *priority]
+        cells: list[str | Text] = [run.id, Text(run.name), *study, status_text(run, with_start=wide), *priority]
         last: list[str | Text] = [age, Text(run.user)] if wide else []
         table.add_row(*cells, steps(run), run.method, top1, *last)
     return table
@@ -67,12 +67,12 @@ def run_page(run: RunView, link: str) -> Table:
     return page
 
 
-def status_text(run: RunView) -> Text:
+def status_text(run: RunView, *, with_start: bool = False) -> Text:
     label = f"{run.status} (silent)" if run.silent else run.status
     if run.status == "queued" and run.position is not None:
         label = f"queued, place {run.position}"
-        if in_about := starts(run, datetime.now(UTC)):
-            label = f"{label}, {in_about}"
+        start = starts(run, datetime.now(UTC)) if with_start else None
+        label = f"{label}, {start}" if start else label
     return Text(label, style=COLOURS.get(run.status, ""))
 
 
