@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from worker.scheduling.order import scheduling_order
 from worker.scheduling.pool import MOST_RESERVED, SHORTEST_SECONDS, Pool, placement_of
 from worker.scheduling.preemption import pause, victims
-from worker.scheduling.reasons import behind, counted, need, reserved, why_not_now
+from worker.scheduling.reasons import FAR_BEHIND, LONGEST_COUNTED, behind, counted, need, reserved, why_not_now
 from worker.scheduling.words import (
     Decision,
     Held,
@@ -69,6 +69,7 @@ class _Admission:
         self.pools = {kind: Pool(kind, held, nodes, policy) for kind in ("cpus", "gpus")}
         self.capacity = Slots(**{kind: pool.capacity for kind, pool in self.pools.items()})
         self.workers_held: dict[str, int] = {}
+        """With those of waiting runs that are ahead; of users who have a quota."""
         for attempt in held:
             workers = sum(attempt.placement.values())
             self.workers_held[attempt.user] = self.workers_held.get(attempt.user, 0) + workers
@@ -76,18 +77,25 @@ class _Admission:
         self.preempted: list[Preempt] = []
         self._victims: set[str] = set()
         self._at_their_quota: set[str] = set()
+        self._with_quota = {
+            user
+            for user, person in people.items()
+            if person.max_workers is not None or person.gpu_hours_per_month is not None
+        }
         self._most: dict[int, int] = {}
 
     def decide(self, run: Queued) -> None:
-        decision: Decision | None = self._never_fits(run) or self._over_quota(run)
+        limited = run.user in self._with_quota
+        decision: Decision | None = self._never_fits(run) or (self._over_quota(run) if limited else None)
         if decision is None:
             pool = self.pools["gpus" if run.gpus_per_worker else "cpus"]
             slots = run.workers * max(1, run.gpus_per_worker)
             known = run.expected_seconds
             seconds = math.inf if known is None else max(SHORTEST_SECONDS, known)
             decision = self._start(run, pool, slots, seconds) or self._wait(run, pool, slots, seconds)
-            # One that waits counts against its user's quota too, so that those behind it do not keep it waiting.
-            self.workers_held[run.user] = self.workers_held.get(run.user, 0) + run.workers
+            if limited:
+                # One that waits counts against its user's quota too, so that those behind it do not keep it waiting.
+                self.workers_held[run.user] = self.workers_held.get(run.user, 0) + run.workers
         self.decisions[run.run_id] = decision
 
     def _never_fits(self, run: Queued) -> NeverFits | None:
@@ -127,7 +135,7 @@ class _Admission:
         )
 
     def _start(self, run: Queued, pool: Pool, slots: int, seconds: float) -> Start | None:
-        if pool.timeline.room(seconds) < slots:
+        if pool.timeline.free[0] < slots or pool.timeline.room(seconds) < slots:
             return None
         placement = placement_of(run.workers, pool.rooms(slots // run.workers))
         if placement is None:
@@ -137,6 +145,8 @@ class _Admission:
 
     def _wait(self, run: Queued, pool: Pool, slots: int, seconds: float) -> Wait:
         """Where it cannot start: what for, and what is kept for it."""
+        if pool.crowded:
+            return Wait(run_id=run.run_id, reason=FAR_BEHIND)
         first = not pool.waiting
         if first:
             reason = why_not_now(run, pool.rooms(slots // run.workers), self.nodes)
@@ -146,6 +156,7 @@ class _Admission:
             return Wait(run_id=run.run_id, reason=reason)  # It waits for a node that is away, and holds nobody back.
         pool.waiting[run.priority] = pool.waiting.get(run.priority, 0) + 1
         if pool.reservations >= MOST_RESERVED:
+            pool.crowded = sum(pool.waiting.values()) > LONGEST_COUNTED
             return Wait(run_id=run.run_id, reason=reason)
         paused = self._preempt(run, pool, slots, seconds)
         start = pool.reserve(slots, seconds)

@@ -23,6 +23,8 @@ class Pool:
         self.reservations = 0
         self.waiting: dict[int, int] = {}
         """Runs that wait for these slots, by priority."""
+        self.crowded = False
+        """So many wait that no other gets a reservation, nor a reason of its own."""
         mine = [attempt for attempt in held if (kind == "gpus") == bool(attempt.gpus_per_worker)]
         for attempt in mine:
             for node_id, slots in self._slots_by_node(attempt).items():
