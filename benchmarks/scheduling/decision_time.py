@@ -16,8 +16,9 @@ USERS = 50
 
 
 def decision_milliseconds(times: int, told: Callable[[int], None]) -> list[tuple[float, float]]:
-    """By the wall and by the CPU, a pair per state: 10,000 rows of 50 users and five priorities, and up to 64 GPUs free on a full cluster.
+    """By the wall and by the CPU, a pair per state.
 
+    A state has 10,000 rows of 50 users and three priorities, and up to 64 GPUs free on a cluster that is else full.
     What is timed is the pure function with its arguments made; reading the rows and writing the reasons comes on top.
     """
     took: list[tuple[float, float]] = []
