@@ -70,6 +70,16 @@ class Settings(BaseSettings):
     """Failed attempts since the last newer checkpoint that a run survives, >= 0."""
     deleted_kept_hours: float = Field(default=24, ge=0)
     """How long a deleted run can be restored; then its files and rows are removed. >= 0."""
+    preemption: bool = False
+    """True: a run of lower priority may be paused, with a checkpoint, for one of higher priority that waits."""
+    share_half_life_seconds: float = Field(default=86_400, gt=0)
+    """Fair share: what a user had so long ago counts half as much as what they have now, > 0."""
+    default_max_workers: int | None = Field(default=None, ge=0)
+    """Workers at once of a user without such a quota of their own, >= 0. Off (null)."""
+    default_max_queued_runs: int | None = Field(default=None, ge=0)
+    """Queued runs of a user without such a quota of their own, >= 0. Off (null)."""
+    default_gpu_hours_per_month: float | None = Field(default=None, ge=0)
+    """GPU-hours in a calendar month (UTC) of a user without such a quota of their own, >= 0. Off (null)."""
     join_timeout_seconds: float = Field(default=120, gt=0)
     """Until all workers of a group have joined, > 0."""
     hang_timeout_seconds: float = Field(default=300, gt=0)

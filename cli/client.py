@@ -20,7 +20,19 @@ from pydantic import BaseModel, ValidationError
 
 from cli.answers import Unreachable, refusal, server_sent_events
 from cli.failure import ExitCode, Failure
-from cli.views import BulkCancel, BulkChange, Change, Checkpoints, DryRun, LogTail, RunPage, RunView, StudyPage
+from cli.views import (
+    BulkCancel,
+    BulkChange,
+    Change,
+    Checkpoints,
+    DryRun,
+    LogTail,
+    RunPage,
+    RunView,
+    StudyPage,
+    UserPage,
+    UserView,
+)
 from trainer.contract.spec import TrainingSpec
 
 CONNECT_SECONDS = 5.0
@@ -154,6 +166,14 @@ class Client:
 
     def studies(self, query: str | None = None) -> StudyPage:
         return read(StudyPage, self._ask("GET", "/studies", params={"q": query} if query else {}))
+
+    def users(self) -> UserPage:
+        """By name; for admins."""
+        return read(UserPage, self._ask("GET", "/users"))
+
+    def set_quotas(self, name: str, changes: Mapping[str, Any]) -> UserView:
+        """`max_workers`, `max_queued_runs`, `gpu_hours_per_month` (None: the installation's default) and `weight`."""
+        return read(UserView, self._ask("PATCH", f"/users/{quote(name, safe='')}", json=dict(changes)))
 
     def log(
         self, run_id: str, attempt: int, *, source: str | None = None, lines: int = 200, after: int | None = None

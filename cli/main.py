@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from cli.admin_commands import admin_app
 from cli.data_commands import data_app
 from cli.failure import ExitCode, Failure
 from cli.predict_command import predict
@@ -54,6 +55,7 @@ app.add_typer(spec_app, name="spec")
 app.add_typer(run_app, name="run")
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
+app.add_typer(admin_app, name="admin")
 
 
 def main() -> None:

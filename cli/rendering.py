@@ -30,7 +30,7 @@ def run_table(runs: Sequence[RunView], width: int) -> Table:
         priority = [str(run.priority)] if with_priority else []
         top1 = number(run.value("validation_top1"), 2)
         age = span((datetime.now(UTC) - run.created_at).total_seconds())
-        cells: list[str | Text] = [run.id, Text(run.name), *study, status_text(run), *priority]
+        cells: list[str | Text] = [run.id, Text(run.name), *study, status_text(run, with_start=wide), *priority]
         last: list[str | Text] = [age, Text(run.user)] if wide else []
         table.add_row(*cells, steps(run), run.method, top1, *last)
     return table
@@ -49,6 +49,7 @@ def run_page(run: RunView, link: str) -> Table:
         ("status", status_text(run)),
         ("for", _stays(run)),
         ("why", why(run)),
+        ("starts", starts(run, datetime.now(UTC))),
         ("study", Text(run.study) if run.study else None),
         ("priority", str(run.priority) if run.priority else None),
         ("copied from", run.copied_from),
@@ -74,11 +75,21 @@ def _stays(run: RunView) -> str | None:
     return span((datetime.now(UTC) - run.status_at).total_seconds())
 
 
-def status_text(run: RunView) -> Text:
+def status_text(run: RunView, *, with_start: bool = False) -> Text:
     label = f"{run.status} (silent)" if run.silent else run.status
     if run.status == "queued" and run.position is not None:
         label = f"queued, place {run.position}"
+        start = starts(run, datetime.now(UTC)) if with_start else None
+        label = f"{label}, {start}" if start else label
     return Text(label, style=COLOURS.get(run.status, ""))
+
+
+def starts(run: RunView, now: datetime) -> str | None:
+    """When a queued run is expected to start."""
+    if run.status != "queued" or run.estimated_start is None:
+        return None
+    left = (run.estimated_start - now).total_seconds()
+    return f"in about {span(left)}" if left >= 60 else "in a moment"
 
 
 def why(run: RunView) -> Text | None:

@@ -45,6 +45,7 @@ class RunView(View):
     detail: str | None = None
     position: int | None = None
     wait_reason: str | None = None
+    estimated_start: datetime | None = None
     silent: bool = False
     model: str = ""
     method: str = ""
@@ -104,6 +105,23 @@ class StudyView(View):
 
 class StudyPage(View):
     items: list[StudyView]
+
+
+class UserView(View):
+    """A user with their quotas, as they hold, and their use; null is no limit."""
+
+    name: str
+    role: str
+    weight: float = 1.0
+    max_workers: int | None = None
+    max_queued_runs: int | None = None
+    gpu_hours_per_month: float | None = None
+    queued_runs: int = 0
+    gpu_hours_this_month: float = 0.0
+
+
+class UserPage(View):
+    items: list[UserView]
 
 
 class DryRun(View):

@@ -1,186 +1,178 @@
-"""Which queued runs start now: a pure function of the queue, of the slots that are held and of the cluster's nodes.
+"""Which queued runs start now: a pure function of the queue, of what is held, of the nodes, the people and the policy.
 
-By priority, then first come, first served, strictly: a run that does not fit holds back every one behind it, so that a
-large run is never starved by small ones. All workers of a run start or none does. Capacity is a vector per node (CPU
-slots, GPUs): 4 GPUs on two nodes are not 4 GPUs on one, and the placement says which node takes how many workers.
+1. **Order**: priority, then fair share per user, then who waits longest (`worker/scheduling/order.py`).
+2. **Gangs**: all workers of a run start or none does; the placement says which node takes how many.
+3. **Reservations**: the first runs that do not fit, whatever their size, get the earliest time at which they will, by
+   the expected ends of what runs (`worker/scheduling/timeline.py`).
+4. **Back-fill**: a run behind them starts where that delays none of these times. One whose length nobody knows counts
+   as endless, and slots whose holder's end nobody knows never come free: then only what no reservation needs is used.
+5. **Quotas**: a user over one waits, holds nobody else back, and keeps the order of their own runs.
+6. **Preemption**, where the policy allows it: pauses runs of strictly lower priority, as few as it takes.
+
+The same input gives the same answer, in whatever order it comes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-MAX_NODES_NAMED = 3
+from worker.scheduling.order import scheduling_order
+from worker.scheduling.pool import MOST_RESERVED, SHORTEST_SECONDS, Pool, placement_of
+from worker.scheduling.preemption import pause, victims
+from worker.scheduling.reasons import FAR_BEHIND, LONGEST_COUNTED, behind, counted, need, reserved, why_not_now
+from worker.scheduling.words import (
+    Decision,
+    Held,
+    KnownNode,
+    NeverFits,
+    Person,
+    Policy,
+    Preempt,
+    Queued,
+    Slots,
+    Start,
+    Wait,
+    slots_of_worker,
+)
 
+__all__ = ["Decision", "Held", "KnownNode", "NeverFits", "Person", "Policy", "Preempt", "Queued", "Slots", "Start",
+           "Wait", "admit", "slots_of_worker"]  # fmt: skip
 
-@dataclass(frozen=True, kw_only=True)
-class Slots:
-    """Whole slots, >= 0: what a worker takes, or what a node has."""
-
-    cpus: int = 0
-    gpus: int = 0
-
-    def __add__(self, other: Slots) -> Slots:
-        return Slots(cpus=self.cpus + other.cpus, gpus=self.gpus + other.gpus)
-
-    def __sub__(self, other: Slots) -> Slots:
-        return Slots(cpus=self.cpus - other.cpus, gpus=self.gpus - other.gpus)
-
-    def __mul__(self, times: int) -> Slots:
-        return Slots(cpus=self.cpus * times, gpus=self.gpus * times)
-
-    def holds(self, worker: Slots) -> int:
-        """How many such workers find room here, >= 0."""
-        rooms = [have // take for have, take in ((self.cpus, worker.cpus), (self.gpus, worker.gpus)) if take > 0]
-        return max(0, min(rooms)) if rooms else 0
-
-
-def slots_of_worker(gpus_per_worker: int) -> Slots:
-    """A worker has a GPU or a CPU slot of its own; feeding a GPU costs no CPU slot."""
-    return Slots(gpus=gpus_per_worker) if gpus_per_worker else Slots(cpus=1)
+NOBODY = Person()
 
 
-@dataclass(frozen=True, kw_only=True)
-class KnownNode:
-    """A node of the cluster. One that is not `alive` was seen lately and may come back: it only counts for "never"."""
-
-    node_id: str
-    host: str
-    slots: Slots
-    alive: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """Slots of an attempt whose Ray job is not known to be over."""
-
-    placement: Mapping[str, int]
-    """Node id -> workers."""
-    gpus_per_worker: int
+def admit(
+    queue: Sequence[Queued],
+    held: Sequence[Held],
+    nodes: Sequence[KnownNode],
+    people: Mapping[str, Person] | None = None,
+    policy: Policy | None = None,
+) -> list[Decision]:
+    """One decision per queued run, in the order of `queue`, then those on running ones. While no node is known, every
+    run waits."""
+    held = sorted(held, key=lambda attempt: (attempt.run_id, sorted(attempt.placement.items())))
+    nodes = sorted(nodes, key=lambda node: node.node_id)
+    admission = _Admission(held, nodes, people or {}, policy or Policy())
+    for run in scheduling_order(queue, held, people or {}, admission.capacity, admission.policy):
+        admission.decide(run)
+    return [*(admission.decisions[run.run_id] for run in queue), *admission.preempted]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Queued:
-    """A run that waits, in the order of the queue."""
+class _Admission:
+    """One pass over the queue; what was decided for a run binds those behind it."""
 
-    run_id: str
-    workers: int
-    gpus_per_worker: int
-    priority: int = 0
+    def __init__(
+        self, held: Sequence[Held], nodes: Sequence[KnownNode], people: Mapping[str, Person], policy: Policy
+    ) -> None:
+        self.held, self.nodes, self.people, self.policy = held, nodes, people, policy
+        self.pools = {kind: Pool(kind, held, nodes, policy) for kind in ("cpus", "gpus")}
+        self.capacity = Slots(**{kind: pool.capacity for kind, pool in self.pools.items()})
+        self.workers_held: dict[str, int] = {}
+        """With those of waiting runs that are ahead; of users who have a quota."""
+        for attempt in held:
+            workers = sum(attempt.placement.values())
+            self.workers_held[attempt.user] = self.workers_held.get(attempt.user, 0) + workers
+        self.decisions: dict[str, Decision] = {}
+        self.preempted: list[Preempt] = []
+        self._victims: set[str] = set()
+        self._at_their_quota: set[str] = set()
+        self._with_quota = {
+            user
+            for user, person in people.items()
+            if person.max_workers is not None or person.gpu_hours_per_month is not None
+        }
+        self._most: dict[int, int] = {}
 
+    def decide(self, run: Queued) -> None:
+        limited = run.user in self._with_quota
+        decision: Decision | None = self._never_fits(run) or (self._over_quota(run) if limited else None)
+        if decision is None:
+            pool = self.pools["gpus" if run.gpus_per_worker else "cpus"]
+            slots = run.workers * max(1, run.gpus_per_worker)
+            known = run.expected_seconds
+            seconds = math.inf if known is None else max(SHORTEST_SECONDS, known)
+            decision = self._start(run, pool, slots, seconds) or self._wait(run, pool, slots, seconds)
+            if limited:
+                # One that waits counts against its user's quota too, so that those behind it do not keep it waiting.
+                self.workers_held[run.user] = self.workers_held.get(run.user, 0) + run.workers
+        self.decisions[run.run_id] = decision
 
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    run_id: str
-    placement: dict[str, int]
+    def _never_fits(self, run: Queued) -> NeverFits | None:
+        if not self.nodes:
+            return None
+        most = self._most.get(run.gpus_per_worker)
+        if most is None:
+            worker = slots_of_worker(run.gpus_per_worker)
+            most = self._most[run.gpus_per_worker] = sum(node.slots.holds(worker) for node in self.nodes)
+        if most >= run.workers:
+            return None
+        nodes = counted(len(self.nodes), "known node")
+        return NeverFits(run_id=run.run_id, detail=f"it needs {need(run)}, all {nodes} together have {most}")
 
-
-@dataclass(frozen=True, kw_only=True)
-class Wait:
-    run_id: str
-    reason: str
-    """For a person, at most 256 characters: "needs 4 GPUs, 2 free on host-a"."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NeverFits:
-    run_id: str
-    detail: str
-
-
-Decision = Start | Wait | NeverFits
-
-
-def admit(queue: Sequence[Queued], held: Sequence[Held], nodes: Sequence[KnownNode]) -> list[Decision]:
-    """One decision per queued run, in the order of the queue. While no node is known, every run waits."""
-    free = _free_slots(held, nodes)
-    decisions: list[Decision] = []
-    waiting: list[Queued] = []
-    for run in queue:
-        worker = slots_of_worker(run.gpus_per_worker)
-        if nodes and (short := _can_never_fit(run, worker, nodes)):
-            decisions.append(NeverFits(run_id=run.run_id, detail=short))
-            continue
-        if waiting:
-            decisions.append(Wait(run_id=run.run_id, reason=_behind(run, waiting)))
-            waiting.append(run)
-            continue
-        placement = _placement(run.workers, worker, free)
-        if placement is None:
-            decisions.append(Wait(run_id=run.run_id, reason=_why_not_now(run, worker, free, nodes)))
-            waiting.append(run)
-            continue
-        for node_id, workers in placement.items():
-            free[node_id] -= worker * workers
-        decisions.append(Start(run_id=run.run_id, placement=placement))
-    return decisions
-
-
-def _free_slots(held: Sequence[Held], nodes: Sequence[KnownNode]) -> dict[str, Slots]:
-    free = {node.node_id: node.slots for node in nodes if node.alive}
-    for attempt in held:
-        for node_id, workers in attempt.placement.items():
-            if node_id in free:
-                free[node_id] -= slots_of_worker(attempt.gpus_per_worker) * workers
-    return free
-
-
-def _can_never_fit(run: Queued, worker: Slots, nodes: Sequence[KnownNode]) -> str | None:
-    most = sum(node.slots.holds(worker) for node in nodes)
-    if most >= run.workers:
-        return None
-    return f"it needs {_need(run)}, all {_count(len(nodes), 'known node')} together have {most}"
-
-
-def _placement(workers: int, worker: Slots, free: Mapping[str, Slots]) -> dict[str, int] | None:
-    """The fullest single node that holds all workers; else as few nodes as possible, roomiest first; else None."""
-    rooms = sorted((slots.holds(worker), node_id) for node_id, slots in free.items())
-    for room, node_id in rooms:
-        if room >= workers:
-            return {node_id: workers}
-    placement: dict[str, int] = {}
-    left = workers
-    for room, node_id in sorted(rooms, key=lambda pair: (-pair[0], pair[1])):
-        if left == 0 or room == 0:
-            break
-        placement[node_id] = min(room, left)
-        left -= placement[node_id]
-    return placement if left == 0 else None
-
-
-def _why_not_now(run: Queued, worker: Slots, free: Mapping[str, Slots], nodes: Sequence[KnownNode]) -> str:
-    if not nodes:
-        return f"needs {_need(run)}, no node is known yet"
-    rooms = [(free[node.node_id].holds(worker), node.host) for node in nodes if node.node_id in free]
-    roomy = sorted((pair for pair in rooms if pair[0]), key=lambda pair: (-pair[0], pair[1]))
-    named = ", ".join(f"{room} free on {host[:40]}" for room, host in roomy[:MAX_NODES_NAMED]) or "0 free"
-    more = len(roomy) - MAX_NODES_NAMED
-    away = sum(not node.alive for node in nodes)
-    return (
-        f"needs {_need(run)}, {named}"
-        + (
-            f" and {sum(room for room, _ in roomy[MAX_NODES_NAMED:])} on {_count(more, 'other node')}"
-            if more > 0
-            else ""
+    def _over_quota(self, run: Queued) -> Wait | None:
+        person = self.people.get(run.user, NOBODY)
+        most_hours, most_workers = person.gpu_hours_per_month, person.max_workers
+        if most_hours is not None and run.gpus_per_worker and person.gpu_hours_used >= most_hours:
+            return Wait(run_id=run.run_id, reason=f"your quota of {most_hours:g} GPU-hours this month is used up")
+        if most_workers is None:
+            return None
+        quota = f"your quota of {counted(most_workers, 'worker')} at once"
+        if run.workers > most_workers:  # The quota was lowered later: it would hold back the others for ever.
+            return Wait(
+                run_id=run.run_id, reason=f"needs {counted(run.workers, 'worker')}, {quota} is too small for it"
+            )
+        if run.user in self._at_their_quota:
+            return Wait(run_id=run.run_id, reason=f"behind an earlier run that waits for {quota}")
+        has = self.workers_held.get(run.user, 0)
+        if has + run.workers <= most_workers:
+            return None
+        self._at_their_quota.add(run.user)
+        if has >= most_workers:
+            return Wait(run_id=run.run_id, reason=f"{quota} is used up")
+        return Wait(
+            run_id=run.run_id, reason=f"needs {counted(run.workers, 'worker')}, {quota} leaves {most_workers - has}"
         )
-        + (f" ({_count(away, 'node')} away)" if away else "")
-    )
 
+    def _start(self, run: Queued, pool: Pool, slots: int, seconds: float) -> Start | None:
+        if pool.timeline.free[0] < slots or pool.timeline.room(seconds) < slots:
+            return None
+        placement = placement_of(run.workers, pool.rooms(slots // run.workers))
+        if placement is None:
+            return None
+        pool.start(placement, slots // run.workers, seconds)
+        return Start(run_id=run.run_id, placement=placement)
 
-def _behind(run: Queued, waiting: Sequence[Queued]) -> str:
-    higher = sum(ahead.priority > run.priority for ahead in waiting)
-    if higher == len(waiting):
-        return f"behind {_count(higher, 'run')} of higher priority"
-    return f"behind {_count(len(waiting), 'earlier run')}" + (
-        f", {higher} of them of higher priority" if higher else ""
-    )
+    def _wait(self, run: Queued, pool: Pool, slots: int, seconds: float) -> Wait:
+        """Where it cannot start: what for, and what is kept for it."""
+        if pool.crowded:
+            return Wait(run_id=run.run_id, reason=FAR_BEHIND)
+        first = not pool.waiting
+        if first:
+            reason = why_not_now(run, pool.rooms(slots // run.workers), self.nodes)
+        else:
+            reason = behind(run.priority, pool.waiting)
+        if slots > pool.capacity:
+            return Wait(run_id=run.run_id, reason=reason)  # It waits for a node that is away, and holds nobody back.
+        pool.waiting[run.priority] = pool.waiting.get(run.priority, 0) + 1
+        if pool.reservations >= MOST_RESERVED:
+            pool.crowded = sum(pool.waiting.values()) > LONGEST_COUNTED
+            return Wait(run_id=run.run_id, reason=reason)
+        paused = self._preempt(run, pool, slots, seconds)
+        start = pool.reserve(slots, seconds)
+        if paused:
+            reason += f"; {counted(paused, 'run')} of lower priority {'is' if paused == 1 else 'are'} paused for it"
+        elif first and start:
+            reason += f"; {reserved(start, pool.last_to_end(start))}"
+        return Wait(run_id=run.run_id, reason=reason[:256], starts_in_seconds=start)
 
-
-def _need(run: Queued) -> str:
-    if run.gpus_per_worker:
-        return _count(run.workers * run.gpus_per_worker, "GPU")
-    return _count(run.workers, "CPU slot")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    def _preempt(self, run: Queued, pool: Pool, slots: int, seconds: float) -> int:
+        """How many running runs are paused for it."""
+        if not self.policy.preemption:
+            return 0
+        paused = victims(run, slots, seconds, self.held, self._victims, pool, self.policy)
+        for attempt in paused:
+            pause(attempt, pool.timeline, pool, self.policy)
+            self._victims.add(attempt.run_id)
+            self.preempted.append(Preempt(run_id=attempt.run_id, for_run_id=run.run_id))
+        return len(paused)

@@ -19,13 +19,16 @@ from sqlalchemy.orm import Session
 from api.db.engine import publish
 from api.db.tables import Attempt, Run
 from api.runs.credentials import launch_code
+from api.runs.durations import expected_seconds
 from api.runs.queue import queue_order
+from api.runs.quotas import default_quotas
 from api.runs.service_clock import serving_seconds
 from api.runs.status import RunStatus, move
 from api.settings import Settings
 from trainer.contract.ends import ENDS, EndReason
 from trainer.contract.reports import LaunchPayload
-from worker.admission import Held, NeverFits, Queued, Start, Wait, admit
+from worker.admission import NeverFits, Policy, Preempt, Start, Wait, admit
+from worker.admission_rows import held_slots, people, tell_waits, waiting_rows
 from worker.cluster import known_nodes, record_nodes
 from worker.connections import Connections
 from worker.decisions import EndAttempt
@@ -35,8 +38,6 @@ from worker.ray_jobs import JobRequest, Node, RayJobs, RayRefused, RayUnreachabl
 log = structlog.get_logger()
 
 ADMISSION_LOCK = "basin admission"
-LONGEST_QUEUE = 200
-"""Runs looked at in one pass. Those behind them cannot start before these, and the next pass sees them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +69,12 @@ def launch_waiting(connections: Connections, ray: RayJobs, nodes: Sequence[Node]
     if isinstance(nodes, RayUnreachable):
         log.warning("nothing_launched", error=str(nodes))
         with connections.transaction() as session:
-            _tell_wait_reasons(session, dict.fromkeys(_queue(session, LONGEST_QUEUE), "Ray cannot be reached"))
+            rows = waiting_rows(session, {})
+            away = [Wait(run_id=row.queued.run_id, reason="Ray cannot be reached") for row in rows]
+            tell_waits(session, rows, away)
         return []
     with connections.transaction() as session:
-        launched = _admit(session, nodes)
+        launched = _admit(session, nodes, connections.settings)
     for attempt in launched:
         try:
             submit(connections, ray, attempt)
@@ -142,59 +145,55 @@ def _queue(session: Session, limit: int) -> list[str]:
     )
 
 
-def _admit(session: Session, nodes: Sequence[Node]) -> list[Launched]:
+def _admit(session: Session, nodes: Sequence[Node], settings: Settings) -> list[Launched]:
     """One admission: whoever comes second waits for the lock, then sees what the first one did."""
     key = int.from_bytes(hashlib.sha256(ADMISSION_LOCK.encode()).digest()[:8], signed=True)
     session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
     record_nodes(session, nodes)
-    runs = {run_id: session.get_one(Run, run_id) for run_id in _queue(session, LONGEST_QUEUE)}
-    queue = [_queued(run) for run in runs.values()]
-    decisions = admit(queue, _held(session), known_nodes(session))
+    lengths = expected_seconds(session)
+    rows = waiting_rows(session, lengths)
+    decisions = admit(
+        [row.queued for row in rows],
+        held_slots(session, lengths),
+        known_nodes(session),
+        people(session, default_quotas(settings), settings.share_half_life_seconds),
+        Policy(preemption=settings.preemption),
+    )
     launched: list[Launched] = []
-    reasons: dict[str, str] = {}
+    waits: list[Wait] = []
     for decision in decisions:
-        run = runs[decision.run_id]
         match decision:
-            case Wait(reason=reason):
-                reasons[run.id] = reason
-            case NeverFits(detail=detail):
+            case Wait():
+                waits.append(decision)
+            case NeverFits(run_id=run_id, detail=detail):
                 move(
                     session,
-                    run,
+                    session.get_one(Run, run_id),
                     RunStatus.failed,
                     actor=ACTOR,
                     text=ENDS[EndReason.never_fits].sentence,
                     reason=EndReason.never_fits,
                     detail=detail,
                 )
-            case Start(placement=placement):
-                if started := _start(session, run, placement):
+            case Start(run_id=run_id, placement=placement):
+                if started := _start(session, session.get_one(Run, run_id), placement):
                     launched.append(started)
-    _tell_wait_reasons(session, reasons)
-    if len(runs) == LONGEST_QUEUE:
-        _tell_the_rest(session, list(runs))
+            case Preempt():
+                _preempt(session, decision)
+    tell_waits(session, rows, waits)
     if launched:
-        log.info("admitted", started=[a.run_id for a in launched], waiting=len(reasons), nodes=len(nodes))
+        log.info("admitted", started=[a.run_id for a in launched], waiting=len(waits), nodes=len(nodes))
     return launched
 
 
-def _queued(run: Run) -> Queued:
-    resources = run.spec["resources"]
-    return Queued(
-        run_id=run.id,
-        workers=int(resources["workers"]),
-        gpus_per_worker=int(resources["gpus_per_worker"]),
-        priority=run.priority,
-    )
+def _preempt(session: Session, decision: Preempt) -> None:
+    """Pauses a running run for one of higher priority: it saves, gives its slots back, and queues itself again."""
+    from api.runs.pause import request_pause
 
-
-def _held(session: Session) -> list[Held]:
-    return [
-        Held(placement=placement, gpus_per_worker=gpus)
-        for placement, gpus in session.execute(
-            select(Attempt.placement, Attempt.gpus_per_worker).where(Attempt.slots_released_at.is_(None))
-        )
-    ]
+    run = session.get_one(Run, decision.run_id, with_for_update={"key_share": True}, populate_existing=True)
+    if run.status == RunStatus.running:
+        request_pause(session, run, actor=ACTOR, preempted=True)
+        log.info("preempted", run=decision.run_id, for_run=decision.for_run_id)
 
 
 def _start(session: Session, run: Run, placement: dict[str, int]) -> Launched | None:
@@ -233,32 +232,3 @@ def _start(session: Session, run: Run, placement: dict[str, int]) -> Launched | 
         )
     )
     return attempt
-
-
-def _tell_the_rest(session: Session, looked_at: Sequence[str]) -> None:
-    """A reason for those that this pass did not look at; nobody is told live, since they may be thousands."""
-    reason = f"behind at least {LONGEST_QUEUE} earlier runs"
-    session.execute(
-        update(Run)
-        .where(
-            Run.status == RunStatus.queued,
-            Run.id.not_in(looked_at),
-            or_(Run.not_before.is_(None), Run.not_before <= func.now()),
-            Run.wait_reason.is_distinct_from(reason),
-        )
-        .values(wait_reason=reason),
-        execution_options={"synchronize_session": False},
-    )
-
-
-def _tell_wait_reasons(session: Session, reasons: dict[str, str]) -> None:
-    """Writes the reasons that changed, while the run still waits."""
-    for run_id, reason in reasons.items():
-        changed = session.execute(
-            update(Run)
-            .where(Run.id == run_id, Run.status == RunStatus.queued, Run.wait_reason.is_distinct_from(reason))
-            .values(wait_reason=reason)
-            .returning(Run.id)
-        ).scalar_one_or_none()
-        if changed:
-            publish(session, run_id)

@@ -53,10 +53,19 @@ class User(Base):
     """A person; what they may do is their role."""
 
     __tablename__ = "users"
-    __table_args__ = (CheckConstraint("role IN ('admin', 'member', 'viewer')", name="role"),)
+    __table_args__ = (
+        CheckConstraint("role IN ('admin', 'member', 'viewer')", name="role"),
+        CheckConstraint("weight > 0", name="weight"),
+    )
     id: Mapped[int] = mapped_column(Integer, Identity(), primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
     role: Mapped[str] = mapped_column(String(16))
+    max_workers: Mapped[int | None] = mapped_column(Integer)
+    """Workers at once; null, here and below: the installation's default."""
+    max_queued_runs: Mapped[int | None] = mapped_column(Integer)
+    gpu_hours_per_month: Mapped[float | None] = mapped_column(Double)
+    weight: Mapped[float] = mapped_column(Double, server_default="1")
+    """Fair share: twice the weight is entitled to twice the slots."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -89,6 +98,7 @@ class Run(Base):
         Index("ix_runs_live", "status", postgresql_where="status NOT IN ('succeeded', 'failed', 'cancelled')"),
         Index("ix_runs_study", "study", "created_at", postgresql_where="study IS NOT NULL"),
         Index("ix_runs_deleted", "deleted_at", postgresql_where="deleted_at IS NOT NULL"),
+        Index("ix_runs_likeness", "likeness", "ended_at", postgresql_where="status = 'succeeded'"),
     )
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
@@ -112,8 +122,14 @@ class Run(Base):
     """The spec with its defaults resolved (trainer.contract.spec.TrainingSpec)."""
     idempotency_key: Mapped[str | None] = mapped_column(String(128))
     request_sha256: Mapped[str] = mapped_column(String(64))
+    preemptible: Mapped[bool] = mapped_column(server_default="true")
+    """Whether it may be paused for a run of higher priority, where the installation does that."""
+    likeness: Mapped[str | None] = mapped_column(String(64))
+    """SHA-256 of what decides how long it takes (api.runs.durations): runs of one likeness take about the same time."""
     wait_reason: Mapped[str | None] = mapped_column(String(256))
-    """Why a queued run does not start yet; written by admission."""
+    """Why a queued run does not start yet; written by admission, like the next one."""
+    estimated_start: Mapped[datetime | None]
+    """When it starts by the expected ends of what runs; null where that cannot be known."""
     step: Mapped[int] = mapped_column(BigInteger, server_default="0")
     total_steps: Mapped[int | None] = mapped_column(BigInteger)
     epoch: Mapped[float | None] = mapped_column(Float)
@@ -161,6 +177,7 @@ class Attempt(Base):
     __table_args__ = (
         UniqueConstraint("run_id", "number"),
         Index("ix_attempts_open", "run_id", postgresql_where="slots_released_at IS NULL"),
+        Index("ix_attempts_released", "slots_released_at"),
     )
     id: Mapped[str] = mapped_column(String(24), primary_key=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))

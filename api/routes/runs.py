@@ -15,6 +15,7 @@ from api.runs.checkpoints import checkpoint_list
 from api.runs.dry_run import dry_run as predict
 from api.runs.edit import edit
 from api.runs.listing import list_events, list_runs, list_studies
+from api.runs.quotas import default_quotas
 from api.runs.status import RunStatus
 from api.runs.submit import submit
 from api.runs.views import run_page
@@ -58,8 +59,11 @@ def submit_run(
     `Idempotent-Replayed: true`; the same key with another body is a mistake (422). With `dry_run=true` the same checks
     are made and nothing is stored or sent."""
     data_roots, storage = services.settings.data_roots, services.settings.storage
+    quotas = default_quotas(services.settings)
     if dry_run:
-        outcome = predict(session, caller, submission, request=request, data_roots=data_roots, storage=storage)
+        outcome = predict(
+            session, caller, submission, request=request, data_roots=data_roots, storage=storage, quotas=quotas
+        )
         return JSONResponse(outcome.model_dump(mode="json"))
     run, is_new = submit(
         session,
@@ -68,6 +72,7 @@ def submit_run(
         request=request,
         data_roots=data_roots,
         storage=storage,
+        quotas=quotas,
         idempotency_key=idempotency_key,
     )
     if not is_new:

@@ -56,6 +56,8 @@ class Submission(BaseModel):
     """Place in the queue: higher starts first, equal ones in the order they came. -1000 to 1000."""
     visibility: Visibility = "team"
     """"team": everybody with a token sees the run; "private": only its owner and admins."""
+    preemptible: bool = True
+    """True: where the installation allows it, the run may be paused, with a checkpoint, for one of higher priority."""
     copied_from: RunId | None = None
     """The run whose edited copy this is. Off (null): none."""
 

@@ -12,6 +12,7 @@ from api.runs.access import Caller, must_submit
 from api.runs.bodies import Submission
 from api.runs.length import gradient_evaluations, total_steps
 from api.runs.queue import place_for
+from api.runs.quotas import NO_QUOTAS, Quotas
 from api.runs.schemas import DryRun
 from api.runs.submit import must_be_possible, must_be_storable, name_stem
 from trainer.contract.spec import TrainingSpec
@@ -25,11 +26,12 @@ def dry_run(
     request: dict[str, Any],
     data_roots: Sequence[Path] = (),
     storage: Path | None = None,
+    quotas: Quotas = NO_QUOTAS,
 ) -> DryRun:
     """Raises NotAllowed and Invalid where `submit` would."""
     must_submit(caller)
     must_be_storable(request)
-    must_be_possible(session, caller, submission, data_roots, storage)
+    must_be_possible(session, caller, submission, data_roots, storage, quotas)
     spec = submission.spec
     steps = total_steps(spec)
     evaluations = gradient_evaluations(spec, steps) if steps is not None else None

@@ -60,6 +60,8 @@ class RunSummary(Answer):
     """Place in the queue from 1; null unless queued."""
     wait_reason: str | None
     """Why a queued run does not start yet."""
+    estimated_start: datetime | None
+    """When a queued run starts by the expected ends of what runs; null where that cannot be known."""
     silent: bool
     """True: its lease is expired while Ray still runs it."""
     copied_from: str | None

@@ -70,7 +70,9 @@ def move(
     """
     assert (to in TERMINAL) == (reason is not None), f"a terminal status needs a reason and no other has one: {to}"
     allowed_from = [source.value for source, targets in MOVES.items() if to in targets]
-    values: dict[str, Any] = {"status": to.value, "wait_reason": None, "status_at": func.now()}
+    values: dict[str, Any] = {
+        "status": to.value, "wait_reason": None, "estimated_start": None, "status_at": func.now(),
+    }  # fmt: skip
     if to in TERMINAL:
         values |= {"reason": reason, "detail": detail, "ended_at": func.now(), "eta_seconds": None}
     if to is RunStatus.queued:

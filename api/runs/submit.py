@@ -20,9 +20,11 @@ from api.runs.bodies import Submission
 from api.runs.capacity import known_nodes, never_fits
 from api.runs.data_roots import folder_problems
 from api.runs.documents import sha256_of_document, unstorable
+from api.runs.durations import likeness_of
 from api.runs.initial_weights import initial_problems
 from api.runs.length import split_problems
 from api.runs.queue import queued_ids, tell_new_places
+from api.runs.quotas import NO_QUOTAS, Quotas, quota_problems
 from trainer.contract.problems import SpecProblem
 
 MAX_KEY = 128
@@ -36,9 +38,11 @@ def submit(
     request: dict[str, Any],
     data_roots: Sequence[Path] = (),
     storage: Path | None = None,
+    quotas: Quotas = NO_QUOTAS,
     idempotency_key: str | None = None,
 ) -> tuple[Run, bool]:
-    """The run and whether it is new; `request` is the body as sent. Does not commit.
+    """The run and whether it is new; `request` is the body as sent, `quotas` are those of users who have none of their
+    own. Does not commit.
 
     Raises NotAllowed, IdempotencyMismatch, and Invalid for what cannot be stored, read or can never fit.
     """
@@ -47,7 +51,7 @@ def submit(
     digest = sha256_of_document(request)
     if idempotency_key is not None and (run := _earlier(session, caller, idempotency_key, digest)):
         return run, False
-    must_be_possible(session, caller, submission, data_roots, storage)
+    must_be_possible(session, caller, submission, data_roots, storage, quotas, lock=True)
     run_id = secrets.token_hex(6)
     queue = queued_ids(session)
     new = session.execute(
@@ -63,6 +67,8 @@ def submit(
             copied_from=submission.copied_from,
             time_limit_seconds=submission.spec.limits.time_limit_seconds,
             deadline=submission.spec.limits.deadline,
+            preemptible=submission.preemptible,
+            likeness=likeness_of(submission.spec),
             request=request,
             request_sha256=digest,
             spec=submission.spec.model_dump(mode="json"),
@@ -89,9 +95,16 @@ def must_be_storable(request: Any, idempotency_key: str | None = None) -> None:
 
 
 def must_be_possible(
-    session: Session, caller: Caller, submission: Submission, data_roots: Sequence[Path], storage: Path | None
+    session: Session,
+    caller: Caller,
+    submission: Submission,
+    data_roots: Sequence[Path],
+    storage: Path | None,
+    quotas: Quotas,
+    *,
+    lock: bool = False,
 ) -> None:
-    """Raises Invalid with everything in a well-formed submission that cannot work here."""
+    """Raises Invalid with everything in a well-formed submission that cannot work here or is over a quota."""
     spec = submission.spec
     problems = [*split_problems(spec), *folder_problems(spec.data, data_roots)]
     problems += initial_problems(session, caller, spec.model.init_from, data_roots, storage)
@@ -101,6 +114,7 @@ def must_be_possible(
         problems.append(problem)
     if problem := _origin_unknown(session, caller, submission.copied_from):
         problems.append(problem)
+    problems += quota_problems(session, caller.user_id, spec.resources, quotas, lock=lock)
     if problems:
         raise Invalid.because(problems)
 

@@ -139,9 +139,9 @@ def _fields(
         **{
             name: getattr(run, name)
             for name in (
-                "id", "name", "project", "study", "visibility", "priority", "detail", "wait_reason", "step",
-                "total_steps", "created_at", "started_at", "cancel_requested_at", "ended_at", "status_at",
-                "archived_at", "deleted_at",
+                "id", "name", "project", "study", "visibility", "priority", "detail", "wait_reason",
+                "estimated_start", "step", "total_steps", "created_at", "started_at", "cancel_requested_at", "ended_at",
+                "status_at", "archived_at", "deleted_at",
             )
         },
         "user": user,

@@ -462,6 +462,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List users with their quotas and use
+         * @description By admins.
+         */
+        get: operations["get_users"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change a user's quotas or weight
+         * @description By admins. What runs already goes on; the next admission keeps the new quotas.
+         */
+        patch: operations["edit_user"];
+        trace?: never;
+    };
     "/api/v1/studies": {
         parameters: {
             query?: never;
@@ -2174,6 +2214,11 @@ export interface components {
              */
             wait_reason: string | null;
             /**
+             * Estimated Start
+             * @description When a queued run starts by the expected ends of what runs; null where that cannot be known.
+             */
+            estimated_start: string | null;
+            /**
              * Silent
              * @description True: its lease is expired while Ray still runs it.
              */
@@ -2383,6 +2428,11 @@ export interface components {
              * @description Why a queued run does not start yet.
              */
             wait_reason: string | null;
+            /**
+             * Estimated Start
+             * @description When a queued run starts by the expected ends of what runs; null where that cannot be known.
+             */
+            estimated_start: string | null;
             /**
              * Silent
              * @description True: its lease is expired while Ray still runs it.
@@ -2762,6 +2812,12 @@ export interface components {
              */
             visibility: "private" | "team";
             /**
+             * Preemptible
+             * @description True: where the installation allows it, the run may be paused, with a checkpoint, for one of higher priority.
+             * @default true
+             */
+            preemptible: boolean;
+            /**
              * Copied From
              * @description The run whose edited copy this is. Off (null): none.
              */
@@ -3027,6 +3083,76 @@ export interface components {
             resources: components["schemas"]["Resources"];
             /** @default {} */
             limits: components["schemas"]["Limits"];
+        };
+        /**
+         * UserAccount
+         * @description A user with their quotas and their use.
+         */
+        UserAccount: {
+            /** Name */
+            name: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "admin" | "member" | "viewer";
+            /** Weight */
+            weight: number;
+            /**
+             * Max Workers
+             * @description Workers at once, as it holds: their own quota, else the installation's; null, here and below: no limit.
+             */
+            max_workers: number | null;
+            /** Max Queued Runs */
+            max_queued_runs: number | null;
+            /** Gpu Hours Per Month */
+            gpu_hours_per_month: number | null;
+            /** Queued Runs */
+            queued_runs: number;
+            /** Gpu Hours This Month */
+            gpu_hours_this_month: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /** UserList */
+        UserList: {
+            /**
+             * Items
+             * @description By name.
+             */
+            items: components["schemas"]["UserAccount"][];
+        };
+        /**
+         * UserQuotas
+         * @description Body of PATCH /users/{name}; what is left out stays, and null brings back the installation's default.
+         * @example {
+         *       "max_workers": 16
+         *     }
+         */
+        UserQuotas: {
+            /**
+             * Max Workers
+             * @description Workers at once; 0: none.
+             */
+            max_workers?: number | null;
+            /**
+             * Max Queued Runs
+             * @description Runs that wait; 0: none.
+             */
+            max_queued_runs?: number | null;
+            /**
+             * Gpu Hours Per Month
+             * @description In a calendar month, by UTC; once used up, runs on GPUs wait for the next month. Those that run go on.
+             */
+            gpu_hours_per_month?: number | null;
+            /**
+             * Weight
+             * @description Fair share: twice the weight is entitled to twice the slots. Null: 1.
+             */
+            weight?: number | null;
         };
         /**
          * WebDatasetData
@@ -4250,6 +4376,88 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_users: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserList"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    edit_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UserQuotas"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserAccount"];
                 };
             };
             /** @description The request has mistakes; `errors` names each field. */

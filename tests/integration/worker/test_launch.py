@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import pytest
 from sqlalchemy import func
 
 from api.runs.status import RunStatus
@@ -61,17 +60,6 @@ class TestLaunch:
             RunStatus.launching, RunStatus.queued, RunStatus.queued,
         ]  # fmt: skip
         assert stage.run(urgent).wait_reason == "needs 2 CPU slots, 1 free on host-a"
-
-    def test_those_behind_the_longest_queue_have_a_reason_too(
-        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("worker.launch.LONGEST_QUEUE", 2)
-        runs = [stage.submit(workers=2) for _ in range(4)]
-        launch(stage.connections)
-        launch(stage.connections)
-        assert [stage.run(run_id).wait_reason for run_id in runs] == [
-            None, "needs 2 CPU slots, 0 free", "behind 1 earlier run", "behind at least 2 earlier runs",
-        ]  # fmt: skip
 
     def test_what_can_never_fit_fails_with_its_reason(self, stage: Stage) -> None:
         run_id = stage.submit(workers=3)

@@ -21,10 +21,10 @@ GOOD: dict[str, Any] = {
 def test_the_knobs_are_these() -> None:
     assert sorted(Settings.model_fields) == [
         "api_url", "broker_url", "cancel_grace_seconds", "dashboard", "data_roots", "database_url",
-        "hang_timeout_seconds", "join_timeout_seconds", "launch_timeout_seconds", "lease_interval_seconds",
-        "lease_timeout_seconds",
-        "loopback", "max_failures", "ray_address", "ray_token", "reconcile_seconds", "secret",
-        "silent_stop_seconds", "spool", "storage", "trainer_python",
+        "default_gpu_hours_per_month", "default_max_queued_runs", "default_max_workers", "hang_timeout_seconds",
+        "join_timeout_seconds", "launch_timeout_seconds", "lease_interval_seconds", "lease_timeout_seconds",
+        "loopback", "max_failures", "preemption", "ray_address", "ray_token", "reconcile_seconds", "secret",
+        "share_half_life_seconds", "silent_stop_seconds", "spool", "storage", "trainer_python",
     ]  # fmt: skip
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from rich.console import Console
 from rich.table import Table
 
-from cli.rendering import run_page, run_table
+from cli.rendering import run_page, run_table, starts
 from tests.unit.cli.test_comparison import run
 
 
@@ -30,6 +32,17 @@ def test_a_page_shows_where_a_run_belongs_and_came_from() -> None:
     page = text_of(run_page(run("a", study="s1", priority=-3, copied_from="b2"), "http://x/runs/a"))
     assert all(word in page for word in ("s1", "-3", "copied from", "b2", "http://x/runs/a"))
     assert "copied from" not in text_of(run_page(run("a"), "http://x/runs/a"))
+
+
+def test_a_queued_run_says_when_it_starts_where_that_is_known() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    waits = run("a", status="queued", position=2, estimated_start=now + timedelta(hours=3))
+    assert starts(waits, now) == "in about 3 h"
+    assert starts(waits, now + timedelta(hours=4)) == "in a moment"
+    assert starts(run("a", status="queued"), now) is None
+    soon = run("a", status="queued", position=2, estimated_start=datetime.now(UTC) + timedelta(hours=3))
+    assert "queued, place 2, in about" in text_of(run_table([soon], 160))
+    assert "in about" in text_of(run_page(soon, "http://x"))
 
 
 def test_in_eighty_columns_every_run_keeps_one_line_and_its_whole_id() -> None:

@@ -1,4 +1,4 @@
-"""First come, first served, all workers or none, never more than a node has."""
+"""All workers or none, never more than a node has, in order; and the sentence for those that wait."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ HOST_A = KnownNode(node_id="a", host="host-a", slots=Slots(cpus=8, gpus=2))
 HOST_B = KnownNode(node_id="b", host="host-b", slots=Slots(cpus=4, gpus=4))
 
 
-def run(run_id: str, workers: int = 1, gpus: int = 0, priority: int = 0) -> Queued:
-    return Queued(run_id=run_id, workers=workers, gpus_per_worker=gpus, priority=priority)
+def run(run_id: str, workers: int = 1, gpus: int = 0, priority: int = 0, waited: float = 0) -> Queued:
+    return Queued(run_id=run_id, workers=workers, gpus_per_worker=gpus, priority=priority, waiting_seconds=waited)
 
 
 class TestAdmit:
@@ -41,21 +41,24 @@ class TestAdmit:
         held = [Held(placement={"a": 8, "b": 4}, gpus_per_worker=0)]
         assert admit([run("r")], held, [HOST_A, HOST_B]) == [Wait(run_id="r", reason="needs 1 CPU slot, 0 free")]
 
-    def test_an_earlier_run_that_does_not_fit_holds_back_later_ones_that_would(self) -> None:
+    def test_an_earlier_run_that_does_not_fit_holds_back_later_ones_that_would_but_not_those_of_other_slots(
+        self,
+    ) -> None:
         held = [Held(placement={"a": 8}, gpus_per_worker=0)]
-        assert admit([run("large", 5), run("small", 1), run("gpu", 1, gpus=1)], held, [HOST_A, HOST_B]) == [
+        queue = [run("large", 5, waited=3), run("small", 1, waited=2), run("gpu", 1, gpus=1, waited=1)]
+        assert admit(queue, held, [HOST_A, HOST_B]) == [
             Wait(run_id="large", reason="needs 5 CPU slots, 4 free on host-b"),
             Wait(run_id="small", reason="behind 1 earlier run"),
-            Wait(run_id="gpu", reason="behind 2 earlier runs"),
+            Start(run_id="gpu", placement={"a": 1}),
         ]
 
     def test_the_wait_reason_says_how_many_ahead_have_a_higher_priority(self) -> None:
         held = [Held(placement={"a": 8}, gpus_per_worker=0)]
         queue = [
-            run("large", 5, priority=2),
-            run("second", priority=2),
-            run("third", priority=1),
-            run("last", priority=1),
+            run("large", 5, priority=2, waited=4),
+            run("second", priority=2, waited=3),
+            run("third", priority=1, waited=2),
+            run("last", priority=1, waited=1),
         ]
         assert [decision.reason for decision in admit(queue, held, [HOST_A, HOST_B]) if isinstance(decision, Wait)] == [
             "needs 5 CPU slots, 4 free on host-b",
@@ -65,7 +68,7 @@ class TestAdmit:
         ]
 
     def test_runs_that_start_are_not_counted_as_ahead(self) -> None:
-        queue = [run("starts", 4, priority=9), run("waits", 9), run("behind")]
+        queue = [run("starts", 4, priority=9), run("waits", 9, waited=2), run("behind", waited=1)]
         assert admit(queue, [], [HOST_A, HOST_B])[1:] == [
             Wait(run_id="waits", reason="needs 9 CPU slots, 8 free on host-a"),
             Wait(run_id="behind", reason="behind 1 earlier run"),
@@ -108,7 +111,7 @@ NODES = st.lists(
     max_size=4,
 ).map(lambda found: [KnownNode(node_id=f"n{i}", host=f"h{i}", slots=s, alive=a) for i, (s, a) in enumerate(found)])
 QUEUES = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 1)), max_size=8).map(
-    lambda found: [run(f"r{i}", workers, gpus) for i, (workers, gpus) in enumerate(found)]
+    lambda found: [run(f"r{i}", workers, gpus, waited=len(found) - i) for i, (workers, gpus) in enumerate(found)]
 )
 HELD = st.lists(
     st.builds(
@@ -160,11 +163,18 @@ class TestAdmitForAnyClusterAndQueue:
                 assert min(decision.placement.values()) >= 1
 
     @given(QUEUES, HELD, NODES)
-    def test_no_run_overtakes_one_that_waits(
+    def test_where_no_end_is_known_no_run_overtakes_one_that_waits_for_the_same_slots(
         self, queue: list[Queued], held: list[Held], nodes: list[KnownNode]
     ) -> None:
-        kinds = [type(d) for d in admit(queue, held, nodes) if not isinstance(d, NeverFits)]
-        assert kinds == sorted(kinds, key=[Start, Wait].index)
+        alive = {gpus: sum(n.slots.holds(slots_of_worker(gpus)) for n in nodes if n.alive) for gpus in (0, 1)}
+        for gpus in (0, 1):
+            decided = [
+                decision
+                for waiting, decision in zip(queue, admit(queue, held, nodes), strict=True)
+                if waiting.gpus_per_worker == gpus and waiting.workers <= alive[gpus]
+            ]
+            kinds = [type(decision) for decision in decided]
+            assert kinds == sorted(kinds, key=[Start, Wait].index)
 
     @given(QUEUES, NODES)
     def test_with_nothing_held_the_first_run_that_fits_the_living_nodes_starts(

@@ -1,6 +1,6 @@
 import type { RunSummary } from "@/api/types";
 import { useNow } from "@/components/use-now";
-import { formatDuration, secondsBetween } from "@/format/duration";
+import { formatDuration, formatInstant, secondsBetween } from "@/format/duration";
 import { formatCount } from "@/format/number";
 import { isLive, ordinal, percentDone } from "@/run/describe-run";
 import classes from "./run-progress.module.css";
@@ -23,6 +23,9 @@ export function RunProgress({ run, doing }: RunProgressProps) {
           {run.position ? `${ordinal(run.position)} in the queue` : "In the queue"} for {waitsFor}
         </span>
         {run.wait_reason && <span className={classes.note}>{run.wait_reason}</span>}
+        {run.estimated_start && (
+          <span className={classes.note}>starts at about {formatInstant(run.estimated_start)}</span>
+        )}
       </div>
     );
   }
