@@ -1,4 +1,4 @@
-"""The three tasks, thin: each says which part of the rows to look at. Any message may be lost, late, or come twice."""
+"""The tasks, thin: each says which part of the rows to look at. Any message may be lost, late, or come twice."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from worker.connections import Connections
 from worker.launch import launch as launch_queued
 from worker.reconcile import reconcile as reconcile_all
 from worker.reconcile import reconcile_run
+from worker.webhooks import deliver_alone, purge_old
 
 log = structlog.get_logger()
 
@@ -56,6 +57,20 @@ def reconcile() -> None:
     """Compare everything with Ray. Beat sends this every BASIN_RECONCILE_SECONDS."""
     with database_may_be_away():
         reconcile_all(connections())
+
+
+@app.task(name="deliver_webhooks")
+def deliver_webhooks() -> None:
+    """A message to a webhook was written, or one may be due again: send what is due."""
+    with database_may_be_away():
+        deliver_alone(connections())
+
+
+@app.task(name="purge_webhooks")
+def purge_webhooks() -> None:
+    """Delete old deliveries. Beat sends this every hour."""
+    with database_may_be_away():
+        purge_old(connections())
 
 
 @signals.task_prerun.connect(weak=False)

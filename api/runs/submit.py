@@ -22,6 +22,7 @@ from api.runs.documents import sha256_of_document, unstorable
 from api.runs.initial_weights import initial_problems
 from api.runs.length import split_problems
 from api.runs.queue import queued_ids, tell_new_places
+from api.runs.webhooks.notices import tell_webhooks
 from trainer.contract.problems import SpecProblem
 
 MAX_KEY = 128
@@ -76,7 +77,9 @@ def submit(
     session.add(Event(run_id=run_id, kind="submitted", actor=caller.actor, text="Submitted and queued."))
     tell_new_places(session, queue, queued_ids(session))
     after_commit_send(session, "launch", run_id)
-    return session.get_one(Run, run_id), True
+    run = session.get_one(Run, run_id)
+    tell_webhooks(session, run, None, sentence="Submitted and queued.")
+    return run, True
 
 
 def must_be_storable(request: Any, idempotency_key: str | None = None) -> None:

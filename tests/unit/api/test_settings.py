@@ -24,7 +24,7 @@ def test_the_knobs_are_these() -> None:
         "hang_timeout_seconds", "join_timeout_seconds", "launch_timeout_seconds", "lease_interval_seconds",
         "lease_timeout_seconds",
         "loopback", "max_failures", "ray_address", "ray_token", "reconcile_seconds", "secret",
-        "silent_stop_seconds", "spool", "storage", "trainer_python",
+        "silent_stop_seconds", "spool", "storage", "trainer_python", "webhook_private_hosts",
     ]  # fmt: skip
 
 
@@ -37,6 +37,12 @@ def test_the_knobs_are_these() -> None:
         ({"secret": "short"}, "32 characters"),
         ({"lease_timeout_seconds": 20, "lease_interval_seconds": 10}, "twice"),
         ({"database_url": "postgresql+psycopg://basin:Basin@db/basin"}, "default password"),
+        (
+            {"webhook_private_hosts": "http://hooks.lab"},
+            "'http://hooks.lab' must be a host name, an address or a network",
+        ),
+        ({"webhook_private_hosts": "hooks.lab,*.lab"}, "'\\*.lab' must be"),
+        ({"webhook_private_hosts": "10.0.0.0/33"}, "'10.0.0.0/33' must be"),
         ({"data_roots": "data"}, "'data' must be the absolute path"),
         ({"data_roots": "/data:/more/../etc"}, "without `..`"),
         ({"data_roots": "/"}, "below /"),
