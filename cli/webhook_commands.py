@@ -121,11 +121,11 @@ def rotate(webhook_id: WebhookId, as_json: AsJson = False, url: Url = None, toke
 
 
 @webhook_app.command("delete")
-def delete(webhook_id: WebhookId, url: Url = None, token: Token = None) -> None:
+def delete(webhook_id: WebhookId, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
     """Delete a webhook and its log."""
     with connect(url, token) as client:
         client.webhooks.delete(webhook_id)
-    typer.echo(f"{webhook_id} deleted")
+    print_json({"deleted": webhook_id}) if as_json else typer.echo(f"{webhook_id} deleted")
 
 
 @webhook_app.command("test")

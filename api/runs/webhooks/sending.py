@@ -17,6 +17,7 @@ from importlib.metadata import version
 from ipaddress import ip_address
 from queue import Empty, SimpleQueue
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpcore
 import httpx
@@ -26,6 +27,7 @@ from api.runs.webhooks.addresses import LISTED, PrivateHosts, url_problem
 
 TIMEOUT_SECONDS = 15.0
 """From looking the name up to the last byte that is kept of the answer."""
+CONNECT_SECONDS = 4.0
 EXCERPT_BYTES = 1024
 
 
@@ -79,18 +81,25 @@ def _post(
     url: str, headers: Mapping[str, str], body: bytes, private: PrivateHosts, began: float, seconds: float
 ) -> Outcome:
     backend = CheckedBackend(private, deadline=began + seconds)
+    parts = urlsplit(url)
+    assert parts.hostname is not None, "the check of the URL requires a host"
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    place = httpcore.URL(
+        scheme=parts.scheme.encode(), host=parts.hostname.encode(), port=parts.port, target=target.encode()
+    )
     sent = {
+        "Host": parts.netloc,
         "Content-Type": "application/json",
         "User-Agent": f"Basin-Webhooks/{version('basin')}",
         "Accept": "*/*",
         "Connection": "close",
         **headers,
     }
+    fields = [(name.encode(), value.encode()) for name, value in sent.items()]
     with (
         httpcore.ConnectionPool(ssl_context=_tls(), network_backend=backend, max_connections=1) as pool,
-        pool.stream("POST", url, headers=[(key.encode(), value.encode()) for key, value in sent.items()], content=body)
-        as answer,
-    ):  # fmt: skip
+        pool.stream("POST", place, headers=fields, content=body) as answer,
+    ):
         excerpt = _beginning(answer)
         given = {key.lower(): value.decode("latin-1") for key, value in answer.headers}
     redirect = f"{answer.status} to {given.get(b'location', '')[:200]}: redirects are not followed, give the final URL"
@@ -153,8 +162,10 @@ class CheckedBackend(httpcore.NetworkBackend):
             if not self._private.allow(host, ip_address(address)):
                 raise Refused(f"not sent: {host} is at {address}, a private, local or reserved address. {LISTED}")
         for address in addresses:
+            # All but the last leave time for the next: of two families one is often cut off.
+            wait = left(self._deadline) if address == addresses[-1] else min(left(self._deadline), CONNECT_SECONDS)
             try:
-                stream = self._plain.connect_tcp(address, port, left(self._deadline), None, socket_options)
+                stream = self._plain.connect_tcp(address, port, wait, None, socket_options)
                 return BoundedStream(stream, self._deadline)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
