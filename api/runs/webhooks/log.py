@@ -127,7 +127,7 @@ def delivery_views(session: Session, rows: Sequence[WebhookDelivery]) -> list[sc
             message_id=row.message_id,
             type=row.type,
             run_id=row.run_id,
-            state=row.state,  # type: ignore[arg-type]  # the table's check
+            state=row.state,
             data=row.data,
             created_at=row.created_at,
             next_at=row.next_at if row.state == "waiting" else None,

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from api.db.tables import Run
 from api.runs.status import RunStatus, move
+from api.settings import Settings
 from tests.integration.api.stack import Api, person
 from trainer.contract.ends import EndReason
 from worker.connections import Connections
@@ -65,6 +66,18 @@ class Hooked:
     def execute(self, statement: str, **values: Any) -> None:
         with Session(self.api.engine) as session, session.begin():
             session.execute(text(statement), values)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The variables from which a Celery worker builds the same settings, as far as webhooks need them."""
+    return {
+        "BASIN_DATABASE_URL": settings.database_url,
+        "BASIN_BROKER_URL": settings.broker_url,
+        "BASIN_STORAGE": str(settings.storage),
+        "BASIN_SECRET": settings.secret.get_secret_value(),
+        "BASIN_LOOPBACK": "true",
+        "BASIN_WEBHOOK_PRIVATE_HOSTS": ",".join(settings.webhook_private_hosts),
+    }
 
 
 @contextmanager

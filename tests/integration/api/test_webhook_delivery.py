@@ -23,7 +23,7 @@ from api.runs.webhooks import delivering
 from api.runs.webhooks.delivering import DIED, record, take
 from api.runs.webhooks.sending import Outcome, send
 from api.settings import Settings
-from tests.integration.api.hooked import Hooked, hooked
+from tests.integration.api.hooked import Hooked, environment_of, hooked
 from tests.integration.api.receiver import Answer, Receiver
 from tests.integration.api.stack import Api
 from trainer.contract.ends import ENDS, EndReason
@@ -325,15 +325,7 @@ class TestManyAtOnce:
             hooks.api.new_run()
             code = "from api.settings import Settings; from worker.connections import Connections;"
             code += "from worker.webhooks import deliver_due; deliver_due(Connections(Settings()))"
-            environment = {
-                **os.environ,
-                "BASIN_DATABASE_URL": settings.database_url,
-                "BASIN_BROKER_URL": settings.broker_url,
-                "BASIN_STORAGE": str(settings.storage),
-                "BASIN_SECRET": settings.secret.get_secret_value(),
-                "BASIN_LOOPBACK": "true",
-                "BASIN_WEBHOOK_PRIVATE_HOSTS": "127.0.0.1",
-            }
+            environment = {**os.environ, **environment_of(settings)}
             worker = subprocess.Popen([sys.executable, "-c", code], env=environment)
             while not receiver.requests:
                 assert worker.poll() is None
@@ -377,8 +369,10 @@ class TestManyAtOnce:
 
 class TestTasks:
     def test_the_celery_task_sends_and_a_second_one_meanwhile_leaves_it_to_the_first(
-        self, hooks: Hooked, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+        self, hooks: Hooked, receiver: Receiver, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        for name, value in environment_of(settings).items():  # Celery reads its settings at a task's first use.
+            monkeypatch.setenv(name, value)
         monkeypatch.setattr(tasks, "connections", lambda: hooks.connections)
         hooks.add(receiver.url)
         hooks.api.new_run()
