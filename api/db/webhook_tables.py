@@ -61,6 +61,7 @@ class WebhookDelivery(Base):
         UniqueConstraint("webhook_id", "message_id"),
         CheckConstraint("state IN ('waiting', 'delivered', 'failed', 'dropped')", name="state"),
         Index("ix_webhook_deliveries_due", "next_at", postgresql_where="state = 'waiting'"),
+        Index("ix_webhook_deliveries_leased", "webhook_id", postgresql_where="leased_until IS NOT NULL"),
         Index("ix_webhook_deliveries_newest", "webhook_id", "id"),
         Index("ix_webhook_deliveries_created_at", "created_at"),
     )

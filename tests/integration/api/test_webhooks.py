@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import text
 
-from api.settings import Settings
-from tests.integration.api.hooked import Hooked, hooked
+from tests.integration.api.hooked import Hooked
 from tests.integration.api.receiver import Answer, Receiver
-from tests.integration.api.stack import Api
 
 URL = "https://hooks.example.org/basin"
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"webhook_private_hosts": ("127.0.0.1",)})
-
-
-@pytest.fixture
-def hooks(api: Api) -> Iterator[Hooked]:
-    with hooked(api) as made:
-        yield made
 
 
 class TestAdd:

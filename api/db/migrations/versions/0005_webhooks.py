@@ -67,6 +67,12 @@ def upgrade() -> None:
     op.create_index(
         "ix_webhook_deliveries_due", "webhook_deliveries", ["next_at"], postgresql_where="state = 'waiting'"
     )
+    op.create_index(
+        "ix_webhook_deliveries_leased",
+        "webhook_deliveries",
+        ["webhook_id"],
+        postgresql_where="leased_until IS NOT NULL",
+    )
     op.create_index("ix_webhook_deliveries_newest", "webhook_deliveries", ["webhook_id", "id"])
     op.create_index("ix_webhook_deliveries_created_at", "webhook_deliveries", ["created_at"])
     op.create_table(
