@@ -7,7 +7,9 @@ constant beside its use.
 from __future__ import annotations
 
 import os
+import re
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -16,6 +18,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEVELOPMENT_SECRET = "basin-development-secret-that-everybody-knows"
+HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*")
 WEAK_PASSWORDS = frozenset({"basin", "postgres", "password", "changeme", "admin", "secret"})
 
 
@@ -53,6 +56,9 @@ class Settings(BaseSettings):
     """Python of the trainer's environment on the training nodes."""
     dashboard: Path | None = None
     """Folder of the built dashboard. Off (null): the API serves no pages."""
+    webhook_private_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts, addresses and networks that webhooks may reach though they are not public, and without TLS, with commas
+    between them, e.g. "hooks.lab,10.2.0.0/16". Off (empty): public addresses only, by https."""
 
     lease_interval_seconds: float = Field(default=10, gt=0)
     """How often a trainer renews its lease, > 0."""
@@ -121,6 +127,25 @@ class Settings(BaseSettings):
                     f" {os.pathsep!r} between several folders"
                 )
         return folders
+
+    @field_validator("webhook_private_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, hosts: Any) -> Any:
+        return [part.strip() for part in hosts.split(",") if part.strip()] if isinstance(hosts, str) else hosts
+
+    @field_validator("webhook_private_hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            try:
+                ip_network(host, strict=False)
+            except ValueError:
+                if not HOST_NAME.fullmatch(host) or host.rpartition(".")[2].isdigit():
+                    raise ValueError(
+                        f"{host!r} must be a host name, an address or a network such as 10.2.0.0/16: mend it, without"
+                        " scheme, port or wildcard"
+                    ) from None
+        return hosts
 
     @field_validator("secret")
     @classmethod

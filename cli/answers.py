@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import httpx
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from cli.failure import ExitCode, Failure
 from cli.views import Change
 from trainer.contract.problems import SpecProblem
+
+Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class Unreachable(Failure):
@@ -54,3 +57,12 @@ def server_sent_events(lines: Iterable[str]) -> Iterator[Change]:
             kind = value
         elif field == "data":
             data.append(value)
+
+
+def read(view: type[Answer], document: Any) -> Answer:
+    try:
+        return view.model_validate(document)
+    except ValidationError:
+        raise Failure(
+            f"the API's answer is not what this client expects ({view.__name__}): are API and client of one version?"
+        ) from None

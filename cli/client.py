@@ -12,13 +12,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import httpx
-from pydantic import BaseModel, ValidationError
 
-from cli.answers import Unreachable, refusal, server_sent_events
+from cli.answers import Unreachable, read, refusal, server_sent_events
 from cli.failure import ExitCode, Failure
 from cli.views import (
     BulkCancel,
@@ -33,6 +32,7 @@ from cli.views import (
     UserPage,
     UserView,
 )
+from cli.webhook_requests import Webhooks
 from trainer.contract.spec import TrainingSpec
 
 CONNECT_SECONDS = 5.0
@@ -44,8 +44,6 @@ PAGE = 200
 """Runs in one answer, the API's limit."""
 BULK = 1000
 """Runs in one bulk request, the API's limit."""
-
-Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class Client:
@@ -193,6 +191,11 @@ class Client:
         answer: dict[str, Any] = self._ask("GET", f"{path_of(run_id)}/metrics", params=query)
         return answer
 
+    @property
+    def webhooks(self) -> Webhooks:
+        """Webhooks and their delivery logs."""
+        return Webhooks(self._ask)
+
     def me(self) -> dict[str, Any]:
         answer: dict[str, Any] = self._ask("GET", "/me")
         return answer
@@ -217,6 +220,8 @@ class Client:
             raise Unreachable(self.url, error) from None
         if answer.is_error:
             raise refusal(answer)
+        if answer.status_code == 204:
+            return None
         try:
             return answer.json()
         except ValueError:
@@ -237,12 +242,3 @@ def submission(spec: TrainingSpec | Mapping[str, Any], **about: Any) -> dict[str
 
 def path_of(run_id: str) -> str:
     return f"/runs/{quote(run_id, safe='')}"
-
-
-def read(view: type[Answer], document: Any) -> Answer:
-    try:
-        return view.model_validate(document)
-    except ValidationError:
-        raise Failure(
-            f"the API's answer is not what this client expects ({view.__name__}): are API and client of one version?"
-        ) from None

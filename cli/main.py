@@ -19,6 +19,7 @@ from cli.run_logs import logs
 from cli.spec_commands import spec_app
 from cli.stack_commands import demo_command, stack_app, up_command
 from cli.study_commands import study_app
+from cli.webhook_commands import webhook_app
 
 EXIT_CODES = """Exit codes: 0 done; 1 the run or the stack failed; 2 refused input; 3 no API, or it refused the token;
 130 interrupted."""
@@ -56,6 +57,7 @@ app.add_typer(run_app, name="run")
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
 app.add_typer(admin_app, name="admin")
+app.add_typer(webhook_app, name="webhook")
 
 
 def main() -> None:

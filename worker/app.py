@@ -30,6 +30,9 @@ TASKS_PER_CHILD = 2_000
 BROKER_TIMEOUT_SECONDS = 5.0
 HEALTH_CHECK_SECONDS = 10
 """A connection to the broker that was idle for so long is tried before it is used."""
+WEBHOOK_SECONDS = 5.0
+"""Between two looks for webhook messages that are due: the shortest delay of their back-off."""
+PURGE_WEBHOOKS_SECONDS = 3600.0
 CHATTY = ("httpx", "celery.beat", "celery.worker.strategy", "celery.app.trace")
 """Loggers that say something with every task or request: every few seconds, for ever."""
 
@@ -78,6 +81,16 @@ def configuration(settings: Settings) -> dict[str, Any]:
                 "task": "purge",
                 "schedule": PURGE_SECONDS,
                 "options": {"expires": PURGE_SECONDS, "ignore_result": True},
+            },
+            "deliver_webhooks": {
+                "task": "deliver_webhooks",
+                "schedule": WEBHOOK_SECONDS,
+                "options": {"expires": 2 * WEBHOOK_SECONDS, "ignore_result": True},
+            },
+            "purge_webhooks": {
+                "task": "purge_webhooks",
+                "schedule": PURGE_WEBHOOKS_SECONDS,
+                "options": {"expires": PURGE_WEBHOOKS_SECONDS, "ignore_result": True},
             },
         },
     }

@@ -19,6 +19,7 @@ from worker.launch import launch as launch_queued
 from worker.purge import purge_deleted
 from worker.reconcile import reconcile as reconcile_all
 from worker.reconcile import reconcile_run
+from worker.webhooks import deliver_alone, purge_old
 
 log = structlog.get_logger()
 
@@ -64,6 +65,20 @@ def purge() -> None:
     """Remove what was deleted long enough ago. Beat sends this every few minutes."""
     with database_may_be_away():
         purge_deleted(connections())
+
+
+@app.task(name="deliver_webhooks")
+def deliver_webhooks() -> None:
+    """A message to a webhook was written, or one may be due again: send what is due."""
+    with database_may_be_away():
+        deliver_alone(connections())
+
+
+@app.task(name="purge_webhooks")
+def purge_webhooks() -> None:
+    """Delete old deliveries. Beat sends this every hour."""
+    with database_may_be_away():
+        purge_old(connections())
 
 
 @signals.task_prerun.connect(weak=False)

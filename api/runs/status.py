@@ -13,6 +13,7 @@ from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
 from api.db.tables import Event, Run
+from api.runs.webhooks.notices import tell_webhooks
 from trainer.contract.ends import EndReason
 
 
@@ -100,4 +101,5 @@ def move(
             data={"from": before, "to": to.value, "reason": reason, **(data or {})},
         )
     )
+    tell_webhooks(session, run, before, sentence=text, attempt=attempt_number, step=(data or {}).get("resume_step"))
     return True

@@ -25,6 +25,7 @@ from api.runs.initial_weights import initial_problems
 from api.runs.length import split_problems
 from api.runs.queue import queued_ids, tell_new_places
 from api.runs.quotas import NO_QUOTAS, Quotas, quota_problems
+from api.runs.webhooks.notices import tell_webhooks
 from trainer.contract.problems import SpecProblem
 
 MAX_KEY = 128
@@ -85,7 +86,9 @@ def submit(
     session.add(Event(run_id=run_id, kind="submitted", actor=caller.actor, text="Submitted and queued."))
     tell_new_places(session, queue, queued_ids(session))
     after_commit_send(session, "launch", run_id)
-    return session.get_one(Run, run_id), True
+    run = session.get_one(Run, run_id)
+    tell_webhooks(session, run, None, sentence="Submitted and queued.")
+    return run, True
 
 
 def must_be_storable(request: Any, idempotency_key: str | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+import api.db.webhook_tables  # noqa: F401 - its tables belong to the metadata
 from api.db.tables import Base
 
 connection = context.config.attributes["connection"]

@@ -18,6 +18,8 @@ from api.db.engine import make_engine
 from api.db.migrate import migrate
 from api.runs.tokens import ensure
 from api.settings import Settings
+from tests.integration.api.hooked import Hooked, hooked
+from tests.integration.api.receiver import Receiver
 from tests.integration.api.stack import TOKENS, Api
 from tests.integration.services import free_port, postgres_server, valkey_server
 
@@ -87,6 +89,7 @@ def settings(database_url: str, valkey: str, tmp_path: Path) -> Settings:
         secret="a-secret-of-the-tests-with-many-characters",
         loopback=True,
         dashboard=dashboard,
+        webhook_private_hosts=("127.0.0.1",),
     )
 
 
@@ -101,6 +104,18 @@ def engine(settings: Settings) -> Iterator[Engine]:
 def api(settings: Settings, engine: Engine) -> Iterator[Api]:
     with serving(settings, engine) as api:
         yield api
+
+
+@pytest.fixture
+def hooks(api: Api) -> Iterator[Hooked]:
+    with hooked(api) as made:
+        yield made
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as made:
+        yield made
 
 
 class serving:

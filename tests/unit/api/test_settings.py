@@ -21,10 +21,12 @@ GOOD: dict[str, Any] = {
 def test_the_knobs_are_these() -> None:
     assert sorted(Settings.model_fields) == [
         "api_url", "broker_url", "cancel_grace_seconds", "dashboard", "data_roots", "database_url",
-        "default_gpu_hours_per_month", "default_max_queued_runs", "default_max_workers", "hang_timeout_seconds",
+        "default_gpu_hours_per_month", "default_max_queued_runs", "default_max_workers", "deleted_kept_hours",
+        "hang_timeout_seconds",
         "join_timeout_seconds", "launch_timeout_seconds", "lease_interval_seconds", "lease_timeout_seconds",
         "loopback", "max_failures", "preemption", "ray_address", "ray_token", "reconcile_seconds", "secret",
-        "share_half_life_seconds", "silent_stop_seconds", "spool", "storage", "trainer_python",
+        "share_half_life_seconds", "silent_stop_seconds", "spool", "storage", "trainer_api_url",
+        "trainer_python", "webhook_private_hosts",
     ]  # fmt: skip
 
 
@@ -37,6 +39,12 @@ def test_the_knobs_are_these() -> None:
         ({"secret": "short"}, "32 characters"),
         ({"lease_timeout_seconds": 20, "lease_interval_seconds": 10}, "twice"),
         ({"database_url": "postgresql+psycopg://basin:Basin@db/basin"}, "default password"),
+        (
+            {"webhook_private_hosts": "http://hooks.lab"},
+            "'http://hooks.lab' must be a host name, an address or a network",
+        ),
+        ({"webhook_private_hosts": "hooks.lab,*.lab"}, "'\\*.lab' must be"),
+        ({"webhook_private_hosts": "10.0.0.0/33"}, "'10.0.0.0/33' must be"),
         ({"data_roots": "data"}, "'data' must be the absolute path"),
         ({"data_roots": "/data:/more/../etc"}, "without `..`"),
         ({"data_roots": "/"}, "below /"),

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from api.runs.webhooks.delivering import LEASE_SECONDS
+from api.runs.webhooks.notices import DELIVER_TASK
+from api.runs.webhooks.sending import TIMEOUT_SECONDS
 from api.settings import Settings
 from worker import tasks
 from worker.app import configuration
 from worker.ray_jobs import CONNECT_SECONDS, SUBMIT_SECONDS
+from worker.webhooks import BUDGET_SECONDS
 
 
 def settings(reconcile_seconds: float) -> Settings:
@@ -33,6 +37,10 @@ class TestConfiguration:
     def test_a_slow_ray_does_not_run_into_the_time_limit(self) -> None:
         assert configuration(settings(2))["task_soft_time_limit"] > CONNECT_SECONDS + SUBMIT_SECONDS
 
+    def test_sending_webhooks_ends_before_its_time_limit_and_a_lease_outlasts_a_request(self) -> None:
+        assert configuration(settings(2))["task_soft_time_limit"] > BUDGET_SECONDS + TIMEOUT_SECONDS
+        assert TIMEOUT_SECONDS < LEASE_SECONDS
+
     @pytest.mark.parametrize("seconds", [0.2, 2, 60])
     def test_beat_sends_reconcile_and_old_ones_expire(self, seconds: float) -> None:
         entry = configuration(settings(seconds))["beat_schedule"]["reconcile"]
@@ -47,3 +55,6 @@ def test_the_tasks_have_the_names_that_the_api_sends(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("BASIN_LOOPBACK", "true")
     # Through the module: Celery's tasks read the settings as soon as anything, pytest too, looks at them.
     assert [task.name for task in (tasks.launch, tasks.cancel, tasks.reconcile)] == ["launch", "cancel", "reconcile"]
+    assert tasks.deliver_webhooks.name == DELIVER_TASK
+    scheduled = {entry["task"] for entry in configuration(settings(2))["beat_schedule"].values()}
+    assert scheduled == {"reconcile", "deliver_webhooks", tasks.purge_webhooks.name}

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 
 NULLABLE: dict[str, sa.types.TypeEngine[Any]] = {
     "pause_requested_at": sa.DateTime(timezone=True),
