@@ -20,6 +20,7 @@ from api.db.engine import publish
 from api.db.tables import Attempt, Run
 from api.runs.credentials import launch_code
 from api.runs.durations import expected_seconds
+from api.runs.pause import request_pause
 from api.runs.queue import queue_order
 from api.runs.quotas import default_quotas
 from api.runs.service_clock import serving_seconds
@@ -188,8 +189,6 @@ def _admit(session: Session, nodes: Sequence[Node], settings: Settings) -> list[
 
 def _preempt(session: Session, decision: Preempt) -> None:
     """Pauses a running run for one of higher priority: it saves, gives its slots back, and queues itself again."""
-    from api.runs.pause import request_pause
-
     run = session.get_one(Run, decision.run_id, with_for_update={"key_share": True}, populate_existing=True)
     if run.status == RunStatus.running:
         request_pause(session, run, actor=ACTOR, preempted=True)

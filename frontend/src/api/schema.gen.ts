@@ -502,6 +502,127 @@ export interface paths {
         patch: operations["edit_user"];
         trace?: never;
     };
+    "/api/v1/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List webhooks, newest first */
+        get: operations["get_webhooks"];
+        put?: never;
+        /**
+         * Add a webhook
+         * @description The answer holds the secret, which is shown this once. A user has at most 20 webhooks.
+         */
+        post: operations["add_webhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show a webhook */
+        get: operations["get_webhook"];
+        put?: never;
+        post?: never;
+        /** Delete a webhook and its log */
+        delete: operations["delete_webhook"];
+        options?: never;
+        head?: never;
+        /** Change, enable or disable a webhook */
+        patch: operations["edit_webhook"];
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook_id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a webhook a new secret
+         * @description The answer holds the new secret, which is shown this once. For 24 h messages are signed by both.
+         */
+        post: operations["rotate_webhook_secret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook_id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a test message and say what came of it
+         * @description Posts `webhook.test`, waits up to 15 s, and answers with the attempt. Works for a disabled webhook too; it is
+         *     sent once and changes nothing about the webhook.
+         */
+        post: operations["send_webhook_test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook_id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A webhook's messages with their attempts, newest first
+         * @description They are kept for 30 days.
+         */
+        get: operations["get_webhook_deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a message again
+         * @description Now, with the same id and body, and with a new schedule of attempts.
+         */
+        post: operations["redeliver_webhook_message"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/studies": {
         parameters: {
             query?: never;
@@ -1067,6 +1188,12 @@ export interface components {
              */
             next_after: number | null;
         };
+        /**
+         * EventType
+         * @description What a webhook can be told of a run.
+         * @enum {string}
+         */
+        EventType: "run.queued" | "run.started" | "run.retried" | "run.paused" | "run.succeeded" | "run.failed" | "run.cancelled";
         /**
          * Execution
          * @description How the passes are computed. None of it changes what is trained, but for rounding.
@@ -3249,6 +3376,318 @@ export interface components {
             loader_workers: number;
         };
         /**
+         * Webhook
+         * @description An address that is told of runs.
+         */
+        Webhook: {
+            /** Id */
+            id: string;
+            /**
+             * User
+             * @description Whose it is.
+             */
+            user: string;
+            /** Url */
+            url: string;
+            /** Description */
+            description: string | null;
+            /** Project */
+            project: string | null;
+            /**
+             * Events
+             * @description Empty: all.
+             */
+            events: string[];
+            /**
+             * Covers
+             * @enum {string}
+             */
+            covers: "mine" | "everybody";
+            /** Enabled */
+            enabled: boolean;
+            /** Disabled At */
+            disabled_at: string | null;
+            /**
+             * Disabled Reason
+             * @description Why, and what to do; null where it is enabled.
+             */
+            disabled_reason: string | null;
+            /**
+             * Failing Since
+             * @description First failure since the last success; null: the last message was taken.
+             */
+            failing_since: string | null;
+            /** Last Success At */
+            last_success_at: string | null;
+            /**
+             * Previous Secret Until
+             * @description Until then messages are signed by the secret before the rotation too.
+             */
+            previous_secret_until: string | null;
+            /**
+             * Waiting
+             * @description Messages that are not delivered yet.
+             */
+            waiting: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
+        /**
+         * WebhookAttempt
+         * @description One HTTP request.
+         */
+        WebhookAttempt: {
+            /** Number */
+            number: number;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Milliseconds
+             * @description How long it took; null: it is under way, or its worker died.
+             */
+            milliseconds: number | null;
+            /** Status Code */
+            status_code: number | null;
+            /**
+             * Error
+             * @description Why there is no status, or what is wrong with it.
+             */
+            error: string | null;
+            /**
+             * Excerpt
+             * @description The first KiB of the answer.
+             */
+            excerpt: string | null;
+        };
+        /**
+         * WebhookDelivery
+         * @description One message to one webhook.
+         */
+        WebhookDelivery: {
+            /** Id */
+            id: number;
+            /** Webhook Id */
+            webhook_id: string;
+            /**
+             * Message Id
+             * @description The header `webhook-id`, the same in every attempt.
+             */
+            message_id: string;
+            /** Type */
+            type: string;
+            /** Run Id */
+            run_id: string | null;
+            /**
+             * State
+             * @description "waiting": to be sent, or sent again; "dropped": its webhook was disabled before.
+             * @enum {string}
+             */
+            state: "waiting" | "delivered" | "failed" | "dropped";
+            /** Data */
+            data: {
+                [key: string]: unknown;
+            };
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Next At
+             * @description When it is sent next; null unless it waits.
+             */
+            next_at: string | null;
+            /** Ended At */
+            ended_at: string | null;
+            /**
+             * Attempts
+             * @description The newest 20, oldest first.
+             */
+            attempts: components["schemas"]["WebhookAttempt"][];
+        };
+        /**
+         * WebhookDeliveryPage
+         * @description A piece of a webhook's log, newest first.
+         */
+        WebhookDeliveryPage: {
+            /** Items */
+            items: components["schemas"]["WebhookDelivery"][];
+            /**
+             * Next Before
+             * @description Give it as `before` for the next page; null: this was the last.
+             */
+            next_before: number | null;
+        };
+        /**
+         * WebhookEdit
+         * @description Body of PATCH /webhooks/{webhook_id}; what is left out stays as it is.
+         * @example {
+         *       "enabled": true
+         *     }
+         */
+        WebhookEdit: {
+            /**
+             * Url
+             * @description Off (null): stays as it is.
+             */
+            url?: string | null;
+            /**
+             * Description
+             * @description Null takes it away; left out, it stays.
+             */
+            description?: string | null;
+            /**
+             * Project
+             * @description Null: of all projects; left out, it stays.
+             */
+            project?: string | null;
+            /**
+             * Events
+             * @description Empty: all. Off (null): stays as it is.
+             */
+            events?: components["schemas"]["EventType"][] | null;
+            /**
+             * Covers
+             * @description Off (null): stays as it is.
+             */
+            covers?: ("mine" | "everybody") | null;
+            /**
+             * Enabled
+             * @description False drops what waits and stops; true begins again with what comes from now on. Off (null): stays as it is.
+             */
+            enabled?: boolean | null;
+        };
+        /**
+         * WebhookList
+         * @description All of a user's, or with `everybody` of all users, the newest first.
+         */
+        WebhookList: {
+            /** Items */
+            items: components["schemas"]["Webhook"][];
+        };
+        /**
+         * WebhookSubmission
+         * @description Body of POST /webhooks.
+         * @example {
+         *       "events": [
+         *         "run.failed",
+         *         "run.succeeded"
+         *       ],
+         *       "url": "https://hooks.example.org/basin"
+         *     }
+         */
+        WebhookSubmission: {
+            /**
+             * Url
+             * @description Where messages are posted: https, 1 to 2048 characters, without user, password and fragment.
+             */
+            url: string;
+            /**
+             * Description
+             * @description Off (null): none.
+             */
+            description?: string | null;
+            /**
+             * Project
+             * @description Only runs of this project. Off (null): of all.
+             */
+            project?: string | null;
+            /**
+             * Events
+             * @description Only these. Off (empty): all, and those of later versions.
+             * @default []
+             */
+            events: components["schemas"]["EventType"][];
+            /**
+             * Covers
+             * @description "mine": your own runs; "everybody": all that you may see, for admins only.
+             * @default mine
+             * @enum {string}
+             */
+            covers: "mine" | "everybody";
+        };
+        /**
+         * WebhookWithSecret
+         * @description A webhook at its creation or rotation: the only answers that hold the secret.
+         */
+        WebhookWithSecret: {
+            /** Id */
+            id: string;
+            /**
+             * User
+             * @description Whose it is.
+             */
+            user: string;
+            /** Url */
+            url: string;
+            /** Description */
+            description: string | null;
+            /** Project */
+            project: string | null;
+            /**
+             * Events
+             * @description Empty: all.
+             */
+            events: string[];
+            /**
+             * Covers
+             * @enum {string}
+             */
+            covers: "mine" | "everybody";
+            /** Enabled */
+            enabled: boolean;
+            /** Disabled At */
+            disabled_at: string | null;
+            /**
+             * Disabled Reason
+             * @description Why, and what to do; null where it is enabled.
+             */
+            disabled_reason: string | null;
+            /**
+             * Failing Since
+             * @description First failure since the last success; null: the last message was taken.
+             */
+            failing_since: string | null;
+            /** Last Success At */
+            last_success_at: string | null;
+            /**
+             * Previous Secret Until
+             * @description Until then messages are signed by the secret before the rotation too.
+             */
+            previous_secret_until: string | null;
+            /**
+             * Waiting
+             * @description Messages that are not delivered yet.
+             */
+            waiting: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /**
+             * Secret
+             * @description `whsec_...`, for the receiver to verify signatures with.
+             */
+            secret: string;
+        };
+        /**
          * Writer
          * @enum {string}
          */
@@ -4458,6 +4897,378 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UserAccount"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_webhooks: {
+        parameters: {
+            query?: {
+                /** @description All users'; for admins. */
+                everybody?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookList"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookSubmission"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookWithSecret"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    edit_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookEdit"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotate_webhook_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookWithSecret"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    send_webhook_test: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookDelivery"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_webhook_deliveries: {
+        parameters: {
+            query?: {
+                /** @description Only those. */
+                state?: ("waiting" | "delivered" | "failed" | "dropped") | null;
+                /** @description `next_before` of the page before. */
+                before?: number | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookDeliveryPage"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    redeliver_webhook_message: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                delivery_id: number;
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookDelivery"];
                 };
             };
             /** @description The request has mistakes; `errors` names each field. */
