@@ -14,6 +14,8 @@ export const keys = {
   /** Above the columns that pages hold of a run, each its own metrics. */
   runMetrics: (id: string) => ["run", id, "metrics"],
   runColumns: (id: string, names: readonly string[], maxPoints: number) => ["run", id, "metrics", names, maxPoints],
+  webhooks: ["webhooks"],
+  webhookLog: (id: string) => ["webhooks", id, "log"],
   dryRun: (body: string) => ["dry-run", body],
   attemptLog: (id: string, attempt: number, source: string | null) => ["run", id, "log", attempt, source],
 } as const;

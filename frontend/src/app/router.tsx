@@ -62,8 +62,17 @@ const studies = createRoute({
   ),
 });
 
+const webhooks = createRoute({
+  getParentRoute: () => root,
+  path: "/webhooks",
+  component: lazyRouteComponent(
+    patiently(() => import("./routes/webhooks-page")),
+    "WebhooksPage",
+  ),
+});
+
 export const router = createRouter({
-  routeTree: root.addChildren([runList, run, submit, compare, studies]),
+  routeTree: root.addChildren([runList, run, submit, compare, studies, webhooks]),
   parseSearch: parsePlainSearch,
   stringifySearch: stringifyPlainSearch,
   defaultErrorComponent: PageFailure,

@@ -1,5 +1,6 @@
 import { Button, Menu, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import { meQuery } from "@/api/me";
 import { IconUser } from "@/components/icons";
 import { useSignOut } from "../api/session";
@@ -20,6 +21,9 @@ export function UserMenu() {
         <Menu.Label>
           <Text size="xs">Role: {me.role}</Text>
         </Menu.Label>
+        <Menu.Item component={Link} to="/webhooks">
+          Webhooks
+        </Menu.Item>
         <Menu.Item onClick={() => signOut.mutate()}>Log out</Menu.Item>
       </Menu.Dropdown>
     </Menu>
