@@ -21,6 +21,7 @@ GOOD: dict[str, Any] = {
 def test_the_knobs_are_these() -> None:
     assert sorted(Settings.model_fields) == [
         "api_url", "broker_url", "cancel_grace_seconds", "dashboard", "data_roots", "database_url",
+        "deleted_kept_hours",
         "hang_timeout_seconds", "join_timeout_seconds", "launch_timeout_seconds", "lease_interval_seconds",
         "lease_timeout_seconds",
         "loopback", "max_failures", "ray_address", "ray_token", "reconcile_seconds", "secret",
