@@ -12,10 +12,11 @@ from tests.integration.faults.specs import digits_run
 from tests.integration.faults.watching import Watch, processes_of
 from trainer import checkpoint
 
-STEPS = 900
+STEPS = 320
+"""Enough for ten pauses, each of which is heard within a second or two, at 20 steps a second."""
 PAUSES = 10
-BETWEEN = 7
-"""Steps from a resume to the next pause, at least: pauses fall on every place of a cycle of k = 5."""
+BETWEEN = 3
+"""Steps from a resume to the next pause, at least; what comes on top makes them fall anywhere in a cycle of k = 5."""
 
 
 def final_weights(stack: Any, run_id: str) -> dict[str, Tensor]:
