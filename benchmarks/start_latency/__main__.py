@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.start_latency.arms import STAGES, cold_process, naive_job, peer_packages, running_stack, service_run
+from benchmarks.stack import running_stack
+from benchmarks.start_latency.arms import STAGES, cold_process, naive_job, peer_packages, service_run
 
 IDLE_SECONDS = 3.0
 """Before each measurement, so that the last one's processes are gone and the stack is idle."""

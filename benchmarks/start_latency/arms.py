@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 
+from benchmarks.stack import Stack
 from benchmarks.start_latency.spec import spec_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,46 +22,6 @@ ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 RUN_SECONDS = 180.0
 POLL_SECONDS = 1.0
 """Answers take processor time from the run that is measured; its own clock says when the first step was over."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stack:
-    """A stack of our own, idle but for what is measured."""
-
-    url: str
-    token: str
-    ray_url: str
-    ray_token: str
-
-
-@contextmanager
-def running_stack(home: Path) -> Iterator[Stack]:
-    """`basin up` with two slots in `home`. Raises SystemExit where it does not come up."""
-    basin = Path(sys.executable).with_name("basin")
-    process = subprocess.Popen(
-        [str(basin), "up", "--slots", "2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "BASIN_HOME": str(home)},
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            if "/#token=" in line:
-                break
-        else:
-            raise SystemExit("the stack did not come up; run `basin up` to see why")
-        # The pipe must be emptied, or the stack would block on its own logs.
-        subprocess.Popen(["cat"], stdin=process.stdout, stdout=subprocess.DEVNULL)
-        url, token = line.split()[-1].split("/#token=")
-        ports = json.loads((home / "config.json").read_text(encoding="utf-8"))["ports"]
-        yield Stack(
-            url=url,
-            token=token,
-            ray_url=f"http://127.0.0.1:{ports['ray_jobs']}",
-            ray_token=(home / "ray-token").read_text(encoding="utf-8").strip(),
-        )
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
 
 
 def service_run(stack: Stack, workers: int) -> dict[str, float]:
