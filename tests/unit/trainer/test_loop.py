@@ -198,9 +198,8 @@ class TestResume:
 class TestWhatIsTold:
     def test_names_are_the_catalogues_and_steps_count_from_one(self, run, small_spec):
         model = {**DROPOUT_VIT, "arguments": {**DROPOUT_VIT["arguments"], "depth": 3}}  # a block in each layer group
-        result = run(
-            small_spec(model=model, method={"name": "looksam"}, evaluation={"sharpness_radius": 0.05}, ema_decay=0.9)
-        )
+        evaluation = {"sharpness_radius": 0.05, "curvature_images": 10}
+        result = run(small_spec(model=model, method={"name": "looksam"}, evaluation=evaluation, ema_decay=0.9))
         points = result.recorder.points
         of_a_test_set = {"test_loss", "test_top1"}  # which the digits have not
         of_a_gpu = set(READINGS)
