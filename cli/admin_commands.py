@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import typer
@@ -48,7 +49,7 @@ def quota(
         "max_workers": _given("--max-workers", max_workers, int),
         "max_queued_runs": _given("--max-queued-runs", max_queued_runs, int),
         "gpu_hours_per_month": _given("--gpu-hours-per-month", gpu_hours_per_month, float),
-        "weight": weight,
+        "weight": _given("--weight", None if weight is None else str(weight), float),
     }
     changes = {key: None if value == DEFAULT else value for key, value in changes.items() if value is not None}
     if not changes:
@@ -79,6 +80,9 @@ def _given(option: str, value: str | None, number: type[int] | type[float]) -> i
     if value is None or value == DEFAULT:
         return value
     try:
-        return number(value)
+        given = number(value)
+        if not math.isfinite(given):
+            raise ValueError(value)
+        return given
     except ValueError:
         raise Failure(f'{option} {value!r} must be a number or "{DEFAULT}"', ExitCode.refused) from None

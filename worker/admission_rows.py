@@ -83,31 +83,34 @@ def held_slots(session: Session, lengths: Mapping[str, float]) -> list[Held]:
             Run.priority,
             Run.status,
             Run.preemptible,
-            Run.eta_seconds - func.extract("epoch", func.now() - Attempt.lease_renewed_at),
-            func.extract("epoch", func.now() - Attempt.created_at),
+            Run.visibility,
             Run.likeness,
             Run.step,
             Run.total_steps,
-            Attempt.claimed_at.is_not(None) & Attempt.ended_at.is_(None),
+            (Run.eta_seconds - func.extract("epoch", func.now() - Attempt.lease_renewed_at)).label("eta"),
+            func.extract("epoch", func.now() - Attempt.created_at).label("age"),
+            (Attempt.claimed_at.is_not(None) & Attempt.ended_at.is_(None)).label("lives"),
         )
         .join(Run, Run.id == Attempt.run_id)
         .where(Attempt.slots_released_at.is_(None))
     )
     found: list[Held] = []
-    for placement, gpus, run_id, user_id, priority, status, preemptible, eta, age, likeness, step, total, lives in rows:
-        if eta is None and (whole := _left(lengths.get(likeness or ""), step, total)) is not None:
-            eta = max(0.0, whole - float(age))
-        running = status == RunStatus.running
+    for row in rows:
+        eta = row.eta
+        if eta is None and (whole := _left(lengths.get(row.likeness or ""), row.step, row.total_steps)) is not None:
+            eta = max(0.0, whole - float(row.age))
+        running = row.status == RunStatus.running
         found.append(
             Held(
-                placement=placement,
-                gpus_per_worker=gpus,
-                run_id=run_id,
-                user=str(user_id),
-                priority=priority,
+                placement=row.placement,
+                gpus_per_worker=row.gpus_per_worker,
+                run_id=row.id,
+                user=str(row.user_id),
+                priority=row.priority,
                 ends_in_seconds=None if eta is None else float(eta),
-                preemptible=running and lives and preemptible,
-                leaving=not running and status != RunStatus.launching,
+                preemptible=running and row.lives and row.preemptible,
+                private=row.visibility == "private",
+                leaving=not running and row.status != RunStatus.launching,
             )
         )
     return found

@@ -158,7 +158,7 @@ def _admit(session: Session, nodes: Sequence[Node], settings: Settings) -> list[
         held_slots(session, lengths),
         known_nodes(session),
         people(session, default_quotas(settings), settings.share_half_life_seconds),
-        Policy(preemption=settings.preemption),
+        Policy(preemption=settings.preemption, pause_seconds=max(1.0, settings.cancel_grace_seconds)),
     )
     launched: list[Launched] = []
     waits: list[Wait] = []
@@ -167,15 +167,7 @@ def _admit(session: Session, nodes: Sequence[Node], settings: Settings) -> list[
             case Wait():
                 waits.append(decision)
             case NeverFits(run_id=run_id, detail=detail):
-                move(
-                    session,
-                    session.get_one(Run, run_id),
-                    RunStatus.failed,
-                    actor=ACTOR,
-                    text=ENDS[EndReason.never_fits].sentence,
-                    reason=EndReason.never_fits,
-                    detail=detail,
-                )
+                _refuse(session, run_id, detail)
             case Start(run_id=run_id, placement=placement):
                 if started := _start(session, session.get_one(Run, run_id), placement):
                     launched.append(started)
@@ -185,6 +177,14 @@ def _admit(session: Session, nodes: Sequence[Node], settings: Settings) -> list[
     if launched:
         log.info("admitted", started=[a.run_id for a in launched], waiting=len(waits), nodes=len(nodes))
     return launched
+
+
+def _refuse(session: Session, run_id: str, detail: str) -> None:
+    """Ends a run that can never start, unless it was paused or cancelled a moment ago."""
+    run = session.get_one(Run, run_id, with_for_update={"key_share": True}, populate_existing=True)
+    if run.status == RunStatus.queued:
+        reason = EndReason.never_fits
+        move(session, run, RunStatus.failed, actor=ACTOR, text=ENDS[reason].sentence, reason=reason, detail=detail)
 
 
 def _preempt(session: Session, decision: Preempt) -> None:

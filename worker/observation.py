@@ -54,9 +54,13 @@ def _seconds_since(moment: Any) -> ColumnElement[float]:
 
 
 def ran_seconds(run_id: Any) -> ScalarSelect[float]:
-    """Seconds in which attempts of a run have been training: from each one's claim to its end, or to now."""
+    """Seconds in which attempts of a run have been training: from each one's claim to the last sign of life.
+
+    Not to its end: that is written when somebody looks, which after an outage may be days later.
+    """
     of_run = aliased(Attempt)
-    lasted = cast(func.extract("epoch", func.coalesce(of_run.ended_at, func.now()) - of_run.claimed_at), Double)
+    until = func.least(func.coalesce(of_run.ended_at, func.now()), of_run.lease_renewed_at)
+    lasted = cast(func.extract("epoch", until - of_run.claimed_at), Double)
     return (
         select(func.coalesce(func.sum(lasted), 0.0))
         .where(of_run.run_id == run_id, of_run.claimed_at.is_not(None))

@@ -123,7 +123,7 @@ def _act(connections: Connections, ray: RayJobs, item: Open, job: Job, *, placem
             submit(connections, ray, attempt)
         case StopJob(why=why):
             ray.stop(attempt.submission_id)
-            _note_stop(connections, attempt, why, again=seen.stop_asked_seconds_ago is not None)
+            _note_stop(connections, attempt, why)
         case TellSilence():
             _tell_silence(connections, attempt, seen)
         case TellLimit(reason=reason):
@@ -162,10 +162,12 @@ def _note_job(connections: Connections, item: Open, job: Job) -> None:
         publish(session, item.attempt.run_id)
 
 
-def _note_stop(connections: Connections, attempt: Launched, why: str, *, again: bool) -> None:
+def _note_stop(connections: Connections, attempt: Launched, why: str) -> None:
+    """Told once, whoever asked: a message and the beat may both have found that the job is to be stopped."""
     with connections.transaction() as session:
-        session.execute(update(Attempt).where(Attempt.id == attempt.attempt_id).values(stop_requested_at=func.now()))
-        if not again:
+        row = session.get_one(Attempt, attempt.attempt_id, with_for_update={"key_share": True})
+        first, row.stop_requested_at = row.stop_requested_at is None, func.now()
+        if first:
             session.add(
                 Event(
                     run_id=attempt.run_id,

@@ -53,7 +53,7 @@ class Submission(BaseModel):
     study: Title | None = None
     """Group of runs meant to be compared, by its name. Off (null): none."""
     priority: Priority = 0
-    """Place in the queue: higher starts first, equal ones in the order they came. -1000 to 1000."""
+    """Place in the queue: higher starts first; among equal ones fair share and age decide. -1000 to 1000."""
     visibility: Visibility = "team"
     """"team": everybody with a token sees the run; "private": only its owner and admins."""
     preemptible: bool = True

@@ -53,7 +53,8 @@ def resume(session: Session, run: Run, *, actor: str) -> bool:
         after_commit_send(session, "launch", run.id)
         return moved
     if run.status == RunStatus.pausing and not run.requeues:
-        run.requeues = True
+        # It queues anew, as one that was resumed later would: nobody keeps a place by pausing.
+        run.requeues, run.queued_at = True, func.now()
         _note(session, run, actor, "Resume requested; the run waits again once it has saved.")
         return True
     return False

@@ -17,7 +17,7 @@ MOST_TOLD = 200
 
 
 def queue_order() -> tuple[ColumnElement[Any], ...]:
-    """The order of admission and of the positions people see: priority, then who waits longest.
+    """The order of the positions people see: priority, then who waits longest. Admission weighs fair share, too.
 
     A run that lost its attempt waits anew, so one that keeps crashing does not hold up the others.
     """

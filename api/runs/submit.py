@@ -52,7 +52,13 @@ def submit(
     digest = sha256_of_document(request)
     if idempotency_key is not None and (run := _earlier(session, caller, idempotency_key, digest)):
         return run, False
-    must_be_possible(session, caller, submission, data_roots, storage, quotas, lock=True)
+    try:
+        must_be_possible(session, caller, submission, data_roots, storage, quotas, lock=True)
+    except Invalid:
+        # While this one waited for the quota's lock, the same submission may have taken the last place.
+        if idempotency_key is not None and (run := _earlier(session, caller, idempotency_key, digest)):
+            return run, False
+        raise
     run_id = secrets.token_hex(6)
     queue = queued_ids(session)
     new = session.execute(

@@ -33,7 +33,7 @@ class Pool:
         self.timeline = Timeline(self.free_now())
         for attempt in mine:
             if (end := expected_end(attempt, policy)) is not None:
-                self.ends.append((end, attempt.run_id))
+                self.ends.append((end, "" if attempt.private else attempt.run_id))
                 self.timeline.take(end, math.inf, -self.slots_of(attempt))
         self.ends.sort()
 
@@ -66,7 +66,7 @@ class Pool:
         return start
 
     def last_to_end(self, start: float) -> str | None:
-        """The run whose end makes a start at that time possible."""
+        """The run whose end makes a start at that time possible; null too where it is a private one."""
         return next((run_id for end, run_id in self.ends if end == start and run_id), None)
 
     def _slots_by_node(self, attempt: Held) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from worker.scheduling.pool import Pool
 from worker.scheduling.timeline import Timeline
@@ -19,33 +19,43 @@ def victims(
     The lowest priority first, then the smallest, so that little is paused. Those in `chosen` are spoken for.
     """
 
-    def starts_after(paused: Iterable[Held]) -> bool:
-        return _with(paused, pool, policy).room_from(policy.pause_seconds, seconds) >= slots
-
     soon = pool.timeline.earliest(slots, seconds)
     if soon is not None and soon <= policy.pause_seconds:
         return []
+    timeline = pool.timeline.copy()
     picked: list[Held] = []
     for attempt in sorted(
         (attempt for attempt in held if attempt.run_id not in chosen and _may_be_paused(attempt, run, pool)),
         key=lambda attempt: (attempt.priority, pool.slots_of(attempt), attempt.run_id),
     ):
         picked.append(attempt)
-        if starts_after(picked):
+        pause(attempt, timeline, pool, policy)
+        if timeline.room_from(policy.pause_seconds, seconds) >= slots:
             break
     else:
         return []
+    spared: set[str] = set()
     for attempt in reversed(picked[:-1]):  # The highest priority first: those that the later ones made needless.
-        without = [other for other in picked if other is not attempt]
-        if starts_after(without):
-            picked = without
-    return picked
+        _go_on(attempt, timeline, pool, policy)
+        if timeline.room_from(policy.pause_seconds, seconds) >= slots:
+            spared.add(attempt.run_id)
+        else:
+            pause(attempt, timeline, pool, policy)
+    return [attempt for attempt in picked if attempt.run_id not in spared]
 
 
 def pause(attempt: Held, timeline: Timeline, pool: Pool, policy: Policy) -> None:
     """Its slots come free in a moment, rather than at its end."""
-    end = math.inf if attempt.ends_in_seconds is None else max(0.0, attempt.ends_in_seconds)
-    timeline.take(policy.pause_seconds, end, -pool.slots_of(attempt))
+    timeline.take(policy.pause_seconds, _end_of(attempt), -pool.slots_of(attempt))
+
+
+def _go_on(attempt: Held, timeline: Timeline, pool: Pool, policy: Policy) -> None:
+    """What undoes `pause`."""
+    timeline.take(policy.pause_seconds, _end_of(attempt), pool.slots_of(attempt))
+
+
+def _end_of(attempt: Held) -> float:
+    return math.inf if attempt.ends_in_seconds is None else max(0.0, attempt.ends_in_seconds)
 
 
 def _may_be_paused(attempt: Held, run: Queued, pool: Pool) -> bool:
@@ -56,10 +66,3 @@ def _may_be_paused(attempt: Held, run: Queued, pool: Pool) -> bool:
         and bool(attempt.gpus_per_worker) == bool(run.gpus_per_worker)
         and pool.slots_of(attempt) > 0
     )
-
-
-def _with(paused: Iterable[Held], pool: Pool, policy: Policy) -> Timeline:
-    timeline = pool.timeline.copy()
-    for attempt in paused:
-        pause(attempt, timeline, pool, policy)
-    return timeline

@@ -59,6 +59,8 @@ class Held:
     """By its trainer's estimate; what is past counts as now. Null: nobody knows."""
     preemptible: bool = False
     """Whether pausing it would free its slots: it trains, and nothing else is being done to it."""
+    private: bool = False
+    """Whether others may not be told which run it is."""
     leaving: bool = False
     """Whether it was told to pause or to end, so that its slots come free without more being done."""
 

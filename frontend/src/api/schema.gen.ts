@@ -2927,7 +2927,7 @@ export interface components {
             study?: string | null;
             /**
              * Priority
-             * @description Place in the queue: higher starts first, equal ones in the order they came. -1000 to 1000.
+             * @description Place in the queue: higher starts first; among equal ones fair share and age decide. -1000 to 1000.
              * @default 0
              */
             priority: number;

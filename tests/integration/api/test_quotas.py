@@ -79,6 +79,15 @@ class TestSubmit:
         assert sorted(answers) == [201] * 2 + [422] * 6
         set_quota(api, max_queued_runs=None)
 
+    def test_repeats_of_one_submission_at_once_share_the_last_place(self, api: Api) -> None:
+        queued = set_quota(api, max_workers=8).json()["queued_runs"]
+        set_quota(api, max_queued_runs=queued + 1)
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: api.submit(key="the-last-place"), range(8)))
+        assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
+        assert len({answer.json()["id"] for answer in answers}) == 1
+        set_quota(api, max_queued_runs=None)
+
     def test_a_run_wider_than_the_quota_is_refused_and_a_repeat_of_an_earlier_one_is_not(self, api: Api) -> None:
         first = api.submit(key="before-the-quota")
         set_quota(api, max_workers=1)

@@ -191,6 +191,16 @@ class TestLimits:
         reconcile(stage.connections)
         assert stage.run(run_id).limit_reached == EndReason.time_limit
 
+    def test_time_after_the_last_sign_of_life_does_not_count(self, stage: Stage) -> None:
+        """An outage over a weekend: the attempt trained for ten seconds of it."""
+        run_id = training(stage, limits={"time_limit_seconds": 100})
+        stage.execute(
+            "UPDATE attempts SET claimed_at = now() - interval '2 days 10 s',"
+            " lease_renewed_at = now() - interval '2 days'"
+        )
+        reconcile(stage.connections)
+        assert stage.run(run_id).limit_reached is None
+
     def test_who_does_not_save_in_time_is_stopped_and_starts_no_new_attempt(self, stage: Stage) -> None:
         run_id = training(stage, limits={"time_limit_seconds": 100})
         ran(stage, run_id, 101)

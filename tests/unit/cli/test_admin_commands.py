@@ -46,7 +46,12 @@ def test_what_is_given_is_changed_and_default_brings_back_the_installations(clie
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [([], "nothing to change"), (["--max-workers", "many"], "--max-workers 'many' must be a number or \"default\"")],
+    [
+        ([], "nothing to change"),
+        (["--max-workers", "many"], "--max-workers 'many' must be a number or \"default\""),
+        (["--gpu-hours-per-month", "inf"], "--gpu-hours-per-month 'inf' must be a number"),
+        (["--weight", "nan"], "--weight 'nan' must be a number"),
+    ],
 )
 def test_what_cannot_be_is_said_before_anybody_is_asked(client: Recorder, options: list[str], told: str) -> None:
     outcome = CliRunner().invoke(app, ["admin", "quota", "max", *options])

@@ -55,6 +55,12 @@ class TestReservation:
             )
         ]
 
+    def test_nobody_is_told_which_private_run_it_waits_for(self) -> None:
+        held = [replace(running("secret", 4, ends=2280), private=True)]
+        [decision] = admit([gpus("r", 6)], held, [HOST])
+        assert isinstance(decision, Wait)
+        assert decision.reason == "needs 6 GPUs, 4 free on host-a; reserved: starts in about 40 min"
+
     def test_a_run_that_is_over_in_time_goes_before_and_a_longer_one_does_not(self) -> None:
         queue = [gpus("big", 8, waited=9), gpus("long", 1, waited=8, length=601), gpus("short", 1, length=600)]
         big, long, short = admit(queue, [running("x", 4, ends=600)], [HOST])
