@@ -35,7 +35,9 @@ def list_users(as_json: AsJson = False, url: Url = None, token: Token = None) ->
 def quota(
     name: Annotated[str, typer.Argument(help="The user's name.")],
     max_workers: Annotated[str | None, typer.Option(help='Workers at once, or "default".')] = None,
-    max_queued_runs: Annotated[str | None, typer.Option(help='Runs that wait, or "default".')] = None,
+    max_queued_runs: Annotated[
+        str | None, typer.Option(help='Runs that wait, paused ones included, or "default".')
+    ] = None,
     gpu_hours_per_month: Annotated[
         str | None, typer.Option(help='GPU-hours in a calendar month (UTC), or "default".')
     ] = None,

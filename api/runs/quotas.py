@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from api.db.tables import Run, User
@@ -21,6 +21,7 @@ class Quotas:
     max_workers: int | None = None
     """At once."""
     max_queued_runs: int | None = None
+    """Those that wait, as `waits` says."""
     gpu_hours_per_month: float | None = None
     """In a calendar month, by UTC."""
 
@@ -43,6 +44,14 @@ def quotas_of(user: User, default: Quotas) -> Quotas:
         return getattr(default, name) if value is None else value
 
     return Quotas(**{name: own(name) for name in Quotas.__dataclass_fields__})  # type: ignore[arg-type]
+
+
+def waits() -> ColumnElement[bool]:
+    """Runs that count for `max_queued_runs`. Paused ones are among them: a resume queues them, and is not refused."""
+    return or_(
+        Run.status.in_((RunStatus.queued.value, RunStatus.paused.value)),
+        and_(Run.status == RunStatus.pausing.value, Run.requeues),
+    )
 
 
 def quota_problems(
@@ -68,14 +77,15 @@ def quota_problems(
         if lock:
             session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
         queued = session.execute(
-            select(func.count()).select_from(Run).where(Run.user_id == user_id, Run.status == RunStatus.queued.value)
+            select(func.count()).select_from(Run).where(Run.user_id == user_id, waits())
         ).scalar_one()
         if queued >= quotas.max_queued_runs:
+            most_queued = _count(quotas.max_queued_runs, "queued run")
             problems.append(
                 SpecProblem(
                     path="queued_runs",
                     value=str(queued + 1),
-                    allowed=f"is over your quota of {_count(quotas.max_queued_runs, 'queued run')}",
+                    allowed=f"is over your quota of {most_queued}, paused ones included",
                     remedy="Wait until some have started, cancel some, or ask an admin for a larger quota",
                 )
             )

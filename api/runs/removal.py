@@ -6,7 +6,7 @@ BASIN_DELETED_KEPT_HOURS have passed.
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import String, TextualSelect, func, select, text
 from sqlalchemy.orm import Session
 
 from api.db.tables import Event, Run
@@ -15,6 +15,23 @@ from api.runs.access import Caller, must_own
 from api.runs.status import TERMINAL
 
 EVENT = "kept"
+
+LIVE_ORIGINS: TextualSelect = text(
+    f"""
+    SELECT runs.id AS live, origin.id AS origin
+    FROM runs, LATERAL (
+        SELECT runs.spec #>> '{{model,init_from,run}}' AS id
+        UNION ALL
+        SELECT found[2] FROM regexp_matches(
+            coalesce(runs.spec #>> '{{model,init_from,checkpoint}}', runs.spec #>> '{{model,init_from,folder}}'),
+            '(^|/)runs/[./]*([a-z0-9]+)', 'g') AS found
+    ) AS origin
+    WHERE runs.status NOT IN ({", ".join(repr(status.value) for status in sorted(TERMINAL))})
+        AND origin.id IS NOT NULL
+    """
+).columns(live=String, origin=String)
+"""Runs that are not over, each with every run that its first weights may come from: by id, or by a path below
+`runs/<id>`, however its slashes are written. A path that leads there by a link is not seen."""
 
 
 def archive(session: Session, caller: Caller, run: Run) -> bool:
@@ -37,10 +54,8 @@ def delete(session: Session, caller: Caller, run: Run) -> bool:
     """
     must_own(caller, run, "delete")
     _must_be_over(run, "deleted")
-    if user := _live_user_of(session, run.id):
-        raise Conflict(
-            f"run {user} starts from the checkpoints of {run.id} (model.init_from.run): wait until it is over"
-        )
+    if user := _live_user_of(session, caller, run.id):
+        raise Conflict(f"{user} starts from the checkpoints of {run.id} (model.init_from): wait until it is over")
     return _set(session, caller, run, "deleted_at", True, "Deleted.")
 
 
@@ -65,13 +80,14 @@ def _must_be_over(run: Run, done: str) -> None:
         raise Conflict(f"run {run.id} is {run.status}: only a run that is over can be {done}; cancel it first")
 
 
-def _live_user_of(session: Session, run_id: str) -> str | None:
-    """A run that is not over and names `run_id` as the origin of its first weights."""
-    return session.scalar(
-        select(Run.id)
-        .where(
-            Run.status.not_in([status.value for status in TERMINAL]),
-            Run.spec["model"]["init_from"]["run"].astext == run_id,
-        )
-        .limit(1)
+def _live_user_of(session: Session, caller: Caller, run_id: str) -> str | None:
+    """In words, a run that is not over and starts from `run_id`: one that the caller may see, if there is one."""
+    uses = LIVE_ORIGINS.subquery("uses")
+    found = select(Run.id, Run.user_id, Run.visibility).where(
+        Run.id.in_(select(uses.c.live).where(uses.c.origin == run_id))
     )
+    users = session.execute(found.order_by(Run.created_at, Run.id)).all()
+    for user in users:
+        if caller.may_see(user_id=user.user_id, visibility=user.visibility):
+            return f"run {user.id}"
+    return "a run that you may not see" if users else None

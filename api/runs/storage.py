@@ -26,6 +26,15 @@ def ensure_proof(storage: Path) -> str:
     return proof.read_text(encoding="ascii").strip()
 
 
+def has_proof(storage: Path) -> bool:
+    """Whether `.basin-storage` is there. Where it is not, the storage may not be mounted, and nothing that is missing
+    there may be taken for removed. Makes none; never raises."""
+    try:
+        return (storage / PROOF_NAME).is_file()
+    except OSError:
+        return False
+
+
 def attempt_folder(storage: Path, run_id: str, number: int) -> Path:
     return storage / "runs" / run_id / "attempts" / str(number)
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from api.db.engine import after_commit_send
 from api.db.tables import Event, Run
-from api.errors import IdempotencyMismatch, Invalid
+from api.errors import Conflict, IdempotencyMismatch, Invalid
 from api.runs.access import Caller, must_submit, visible_to
 from api.runs.bodies import Submission
 from api.runs.capacity import known_nodes, never_fits
@@ -45,7 +45,8 @@ def submit(
     """The run and whether it is new; `request` is the body as sent, `quotas` are those of users who have none of their
     own. Does not commit.
 
-    Raises NotAllowed, IdempotencyMismatch, and Invalid for what cannot be stored, read or can never fit.
+    Raises NotAllowed, IdempotencyMismatch, Conflict for the key of a deleted run, and Invalid for what cannot be
+    stored, read or can never fit.
     """
     must_submit(caller)
     must_be_storable(request, idempotency_key)
@@ -168,6 +169,12 @@ def _earlier(session: Session, caller: Caller, key: str, digest: str) -> Run | N
     if run is not None and run.request_sha256 != digest:
         raise IdempotencyMismatch(
             f"Idempotency-Key {key!r} was used for run {run.id} with another body: send the same body, or a new key",
+            extra={"run_id": run.id},
+        )
+    if run is not None and run.deleted_at is not None:
+        remedy = "" if run.purged_at is not None else f"bring it back with `basin run restore {run.id}`, or "
+        raise Conflict(
+            f"Idempotency-Key {key!r} was used for run {run.id}, which is deleted: {remedy}send a new key",
             extra={"run_id": run.id},
         )
     return run

@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 from api.db.tables import Run, User
 from api.errors import Invalid, NotAllowed, NotFound
 from api.runs.access import Caller
-from api.runs.quotas import Quotas, quotas_of
+from api.runs.quotas import Quotas, quotas_of, waits
 from api.runs.schemas import Answer, Role
-from api.runs.status import RunStatus
 from api.runs.use import Use, use_by_user
 from api.settings import Settings
 from trainer.contract.problems import SpecProblem
@@ -31,7 +30,7 @@ class UserQuotas(BaseModel):
     max_workers: int | None = Field(default=None, ge=0, le=MOST)
     """Workers at once; 0: none."""
     max_queued_runs: int | None = Field(default=None, ge=0, le=MOST)
-    """Runs that wait; 0: none."""
+    """Runs that wait, paused ones included; 0: none."""
     gpu_hours_per_month: float | None = Field(default=None, ge=0, le=1e9)
     """In a calendar month, by UTC; once used up, runs on GPUs wait for the next month. Those that run go on."""
     weight: float | None = Field(default=None, gt=0, le=1e6)
@@ -49,6 +48,7 @@ class UserAccount(Answer):
     max_queued_runs: int | None
     gpu_hours_per_month: float | None
     queued_runs: int
+    """Those that wait, paused ones included."""
     gpu_hours_this_month: float
     created_at: datetime
 
@@ -63,11 +63,7 @@ def list_users(session: Session, caller: Caller, settings: Settings, default: Qu
     _must_be_admin(caller)
     users = session.scalars(select(User).order_by(User.name)).all()
     uses = use_by_user(session, settings.share_half_life_seconds)
-    queued = dict(
-        session.execute(
-            select(Run.user_id, func.count()).where(Run.status == RunStatus.queued.value).group_by(Run.user_id)
-        ).all()
-    )
+    queued = dict(session.execute(select(Run.user_id, func.count()).where(waits()).group_by(Run.user_id)).all())
     return UserList(
         items=[
             _account(user, quotas_of(user, default), uses.get(user.id, Use()), queued.get(user.id, 0)) for user in users

@@ -17,7 +17,9 @@ from cli.stack.ports import LOOPBACK
 
 RECOVERY_SECONDS = 300.0
 """PostgreSQL and Valkey may have to repair a large store after a crash."""
-CELERY_PROCESSES = 2
+CELERY_PROCESSES = 3
+"""Webhooks whose receivers hang and a removal of large runs may each hold one for a while; one is always left for
+launches, cancels and reconcile. Each of the two is done by one process at a time."""
 LOCAL_USER = "local"
 
 

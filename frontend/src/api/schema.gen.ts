@@ -3234,7 +3234,10 @@ export interface components {
             max_queued_runs: number | null;
             /** Gpu Hours Per Month */
             gpu_hours_per_month: number | null;
-            /** Queued Runs */
+            /**
+             * Queued Runs
+             * @description Those that wait, paused ones included.
+             */
             queued_runs: number;
             /** Gpu Hours This Month */
             gpu_hours_this_month: number;
@@ -3267,7 +3270,7 @@ export interface components {
             max_workers?: number | null;
             /**
              * Max Queued Runs
-             * @description Runs that wait; 0: none.
+             * @description Runs that wait, paused ones included; 0: none.
              */
             max_queued_runs?: number | null;
             /**

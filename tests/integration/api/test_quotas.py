@@ -99,3 +99,22 @@ class TestSubmit:
         again = api.submit(key="before-the-quota")
         assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
         set_quota(api, max_workers=None)
+
+    def test_paused_runs_count_so_that_pausing_makes_no_room(self, api: Api) -> None:
+        def act(run_id: str, name: str) -> None:
+            assert api.http.post(f"/api/v1/runs/{run_id}/{name}", headers=person("max")).status_code == 200
+
+        waiting, trained = api.new_run(), api.new_run()
+        api.start(trained)
+        set_quota(api, max_queued_runs=1)
+        act(waiting, "pause")
+        answer = api.submit()
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["allowed"] == "is over your quota of 1 queued run, paused ones included"
+        set_quota(api, max_queued_runs=2)
+        act(trained, "pause")
+        act(trained, "resume")
+        assert api.run(trained)["status"] == "pausing"
+        assert api.submit().status_code == 422, "it queues itself once it has saved"
+        act(trained, "pause")
+        assert api.submit().status_code == 201

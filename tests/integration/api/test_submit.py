@@ -179,3 +179,20 @@ def test_what_the_database_cannot_hold_is_refused_by_its_place(api: Api, value: 
     answer = api.http.post("/api/v1/runs", headers=headers, content=body)
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"][0]["path"].startswith("spec.model.arguments.a")
+
+
+def test_the_key_of_a_deleted_run_is_a_conflict_until_that_is_gone(api: Api) -> None:
+    run_id = api.submit(key="k").json()["id"]
+    api.cancel(run_id)
+    api.http.delete(f"/api/v1/runs/{run_id}", headers=person("max"))
+    answer = api.submit(key="k")
+    assert (answer.status_code, answer.json()["run_id"]) == (409, run_id)
+    assert f"`basin run restore {run_id}`" in answer.json()["detail"]
+    with api.engine.begin() as connection:
+        connection.execute(text("UPDATE runs SET purged_at = now()"))
+    answer = api.submit(key="k")
+    assert answer.status_code == 409
+    assert "restore" not in answer.json()["detail"]
+    with api.engine.begin() as connection:
+        connection.execute(text("DELETE FROM runs"))
+    assert api.submit(key="k").status_code == 201
