@@ -92,6 +92,8 @@ def _work(connections: Connections, until: float, under_way: UnderWay, *, failin
             record(session, taken, outcome)
         log.info(
             "webhook_sent", webhook=taken.webhook_id, delivery=taken.delivery_id, type=taken.type,
-            attempt=taken.number, status=outcome.status_code, error=outcome.error, milliseconds=outcome.milliseconds,
+            attempt=taken.number, status=outcome.status_code, milliseconds=outcome.milliseconds,
+            # Beside a status it is the receiver's words, a redirect's target with whatever secret is in it.
+            error=outcome.error if outcome.status_code is None else None,
         )  # fmt: skip
     return made

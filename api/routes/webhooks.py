@@ -14,7 +14,7 @@ from api.routes.dependencies import CallerDep, DetachedCallerDep, ServicesDep, S
 from api.routes.problems import PROBLEMS
 from api.runs.webhooks import schemas
 from api.runs.webhooks.log import deliveries, redeliver, send_test
-from api.runs.webhooks.registry import add, edit, list_webhooks, rotate, views, webhook_for
+from api.runs.webhooks.registry import add, edit, list_webhooks, must_submit, remove, rotate, views, webhook_for
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"], responses=PROBLEMS)
 
@@ -29,11 +29,17 @@ def get_locked_webhook(webhook_id: WebhookId, session: SessionDep, caller: Calle
     return webhook_for(session, caller, webhook_id, lock=True)
 
 
+def get_editable_webhook(webhook: Annotated[Webhook, Depends(get_locked_webhook)], caller: CallerDep) -> Webhook:
+    must_submit(caller)
+    return webhook
+
+
 def get_visible_webhook(webhook_id: WebhookId, session: SessionDep, caller: CallerDep) -> Webhook:
     return webhook_for(session, caller, webhook_id)
 
 
 LockedWebhook = Annotated[Webhook, Depends(get_locked_webhook)]
+EditableWebhook = Annotated[Webhook, Depends(get_editable_webhook)]
 VisibleWebhook = Annotated[Webhook, Depends(get_visible_webhook)]
 
 
@@ -63,19 +69,19 @@ def get_webhook(webhook: VisibleWebhook, session: SessionDep) -> schemas.Webhook
 
 @router.patch("/{webhook_id}", summary="Change, enable or disable a webhook")
 def edit_webhook(
-    webhook: LockedWebhook, body: schemas.WebhookEdit, services: ServicesDep, session: SessionDep
+    webhook: EditableWebhook, body: schemas.WebhookEdit, services: ServicesDep, session: SessionDep
 ) -> schemas.Webhook:
     return edit(session, services.settings, webhook, body)
 
 
 @router.delete("/{webhook_id}", status_code=204, summary="Delete a webhook and its log")
 def delete_webhook(webhook: LockedWebhook, session: SessionDep) -> None:
-    session.delete(webhook)
+    remove(session, webhook)
 
 
 @router.post("/{webhook_id}/rotate", summary="Give a webhook a new secret")
 def rotate_webhook_secret(
-    webhook: LockedWebhook, services: ServicesDep, session: SessionDep
+    webhook: EditableWebhook, services: ServicesDep, session: SessionDep
 ) -> schemas.WebhookWithSecret:
     """The answer holds the new secret, which is shown this once. For 24 h messages are signed by both."""
     return rotate(session, services.settings, webhook)
@@ -99,17 +105,21 @@ def send_webhook_test(
 def get_webhook_deliveries(
     webhook: VisibleWebhook,
     session: SessionDep,
+    caller: CallerDep,
     state: Annotated[schemas.State | None, Query(description="Only those.")] = None,
     before: Annotated[int | None, Query(ge=1, le=2**53, description="`next_before` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> schemas.WebhookDeliveryPage:
     """They are kept for 30 days."""
-    return deliveries(session, webhook, state=state, before=before, limit=limit)
+    return deliveries(session, caller, webhook, state=state, before=before, limit=limit)
 
 
 @router.post("/{webhook_id}/deliveries/{delivery_id}/redeliver", status_code=202, summary="Send a message again")
 def redeliver_webhook_message(
-    webhook: VisibleWebhook, delivery_id: Annotated[int, Path(ge=1, le=2**53)], session: SessionDep
+    webhook: EditableWebhook,
+    delivery_id: Annotated[int, Path(ge=1, le=2**53)],
+    session: SessionDep,
+    caller: CallerDep,
 ) -> schemas.WebhookDelivery:
     """Now, with the same id and body, and with a new schedule of attempts."""
-    return redeliver(session, webhook, delivery_id)
+    return redeliver(session, caller, webhook, delivery_id)

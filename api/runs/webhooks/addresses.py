@@ -93,7 +93,8 @@ def url_problem(url: str, private: PrivateHosts, *, path: str = "url") -> SpecPr
     """What is wrong with a URL by its words alone, without asking who its host is; null: nothing."""
 
     def problem(allowed: str, remedy: str) -> SpecProblem:
-        return SpecProblem(path=path, value=ascii(url)[1:-1][:120], allowed=allowed, remedy=remedy)
+        shown = "" if "@" in url else ascii(url)[1:-1][:120]  # What stands before @ may be a password.
+        return SpecProblem(path=path, value=shown, allowed=allowed, remedy=remedy)
 
     if not 1 <= len(url) <= MAX_URL:
         return problem(f"must have 1 to {MAX_URL} characters, not {len(url)}", "Use a shorter address")

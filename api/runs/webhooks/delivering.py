@@ -53,20 +53,34 @@ class Taken:
     data: dict[str, Any]
 
 
-# A webhook gets one message at a time, so that one that hangs holds up itself alone.
+MOST_OF_A_USER = 2
+"""Messages under way at once, so that many slow webhooks of one user leave threads to the others."""
+TAKE_LOCK = 0x6861_6E64
+"""Advisory lock: who takes sees every lease before, so that a burst for one webhook is not taken by all at once."""
+
+# A webhook gets one message at a time, so that one that hangs holds up itself alone. Of others' runs only admins are
+# told, and the role is that of now: it may have been another when the message was written.
 _TAKE = text(
     """
 UPDATE webhook_deliveries SET lease = :lease, leased_until = now() + make_interval(secs => :seconds),
     attempts = attempts + 1
 WHERE id = (
     SELECT due.id FROM webhook_deliveries AS due JOIN webhooks ON webhooks.id = due.webhook_id
+        JOIN users ON users.id = webhooks.user_id
     WHERE due.state = 'waiting' AND due.next_at <= now() AND webhooks.enabled
       AND (due.leased_until IS NULL OR due.leased_until <= now())
       AND (:failing_too OR webhooks.failing_since IS NULL)
+      AND (users.role = 'admin' OR due.data->>'user' = users.name)
       AND NOT EXISTS (
           SELECT FROM webhook_deliveries AS under_way WHERE under_way.webhook_id = due.webhook_id
           AND under_way.state = 'waiting' AND under_way.leased_until > now()
       )
+      AND (
+          SELECT count(*) FROM webhook_deliveries AS under_way
+              JOIN webhooks AS theirs ON theirs.id = under_way.webhook_id
+          WHERE theirs.user_id = webhooks.user_id
+          AND under_way.state = 'waiting' AND under_way.leased_until > now()
+      ) < :most_of_a_user
     ORDER BY due.next_at, due.id LIMIT 1 FOR UPDATE OF due SKIP LOCKED
 )
 RETURNING id
@@ -80,7 +94,15 @@ def take(session: Session, *, failing_too: bool = True) -> Taken | None:
     Without `failing_too` those whose receiver failed last time are left to others. An attempt that was under way
     under a lease that ran out is marked so.
     """
-    values = {"lease": secrets.token_hex(8), "seconds": LEASE_SECONDS, "failing_too": failing_too}
+    session.execute(
+        select(func.pg_advisory_xact_lock(TAKE_LOCK))
+    )  # A statement before: the next sees what is committed.
+    values = {
+        "lease": secrets.token_hex(8),
+        "seconds": LEASE_SECONDS,
+        "failing_too": failing_too,
+        "most_of_a_user": MOST_OF_A_USER,
+    }
     delivery_id = session.execute(_TAKE, values).scalar_one_or_none()
     if delivery_id is None:
         return None
@@ -168,6 +190,11 @@ def disable(session: Session, webhook: Webhook, why: str) -> None:
     """Switches a webhook off whose row is locked; what waits for it is dropped. Does not commit."""
     webhook.enabled, webhook.disabled_at, webhook.disabled_reason = False, func.now(), why
     session.flush()
+    drop_waiting(session, webhook)
+
+
+def drop_waiting(session: Session, webhook: Webhook) -> None:
+    """Nobody sends what waits for a webhook whose row is locked. Does not commit."""
     session.execute(
         update(WebhookDelivery)
         .where(WebhookDelivery.webhook_id == webhook.id, WebhookDelivery.state == "waiting")
@@ -177,10 +204,14 @@ def disable(session: Session, webhook: Webhook, why: str) -> None:
 
 
 def purge(session: Session, *, kept_days: int = KEPT_DAYS) -> int:
-    """Deletes older deliveries that do not wait, with their attempts, 5,000 at most; returns how many. No commit."""
+    """Deletes older deliveries that no attempt is due for, 5,000 at most; returns how many. Does not commit."""
     old = (
         select(WebhookDelivery.id)
-        .where(WebhookDelivery.created_at < func.now() - timedelta(days=kept_days), WebhookDelivery.state != "waiting")
+        .where(
+            WebhookDelivery.created_at < func.now() - timedelta(days=kept_days),
+            # One that waits for its next attempt stays; one that was last scheduled so long ago is sent to nobody.
+            (WebhookDelivery.state != "waiting") | (WebhookDelivery.next_at < func.now() - timedelta(days=kept_days)),
+        )
         .limit(PURGE_BATCH)
         .with_for_update(skip_locked=True)
     )
@@ -201,7 +232,11 @@ def _disable_if_hopeless(session: Session, webhook: Webhook, delivery: WebhookDe
     session.flush()
     disable(session, webhook, f"Disabled because {why}. Mend the receiver, test it, and enable the webhook again.")
     log.warning("webhook_disabled", webhook=webhook.id, why=why)
-    if delivery.run_id is not None and session.get(Run, delivery.run_id) is not None:
+    if delivery.run_id is None:
+        return
+    # Locked, so that it is not purged before the event that refers to it is there: the outcome would be lost with it.
+    kept = select(Run.id).where(Run.id == delivery.run_id).with_for_update(read=True, key_share=True)
+    if session.scalar(kept) is not None:
         # The address is its owner's; whoever else sees the run learns that somebody was not told.
         session.add(
             Event(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from api.db.engine import after_commit_send
@@ -17,17 +17,17 @@ from api.runs.access import Caller
 from api.runs.webhooks import schemas
 from api.runs.webhooks.delivering import LEASE_SECONDS, begin, note_attempt, send_taken
 from api.runs.webhooks.notices import DELIVER_TASK, TEST_TYPE
-from api.runs.webhooks.registry import webhook_for
+from api.runs.webhooks.registry import must_submit, webhook_for
 from api.settings import Settings
 
 SHOWN_ATTEMPTS = 20
 
 
 def deliveries(
-    session: Session, webhook: Webhook, *, state: str | None, before: int | None, limit: int
+    session: Session, caller: Caller, webhook: Webhook, *, state: str | None, before: int | None, limit: int
 ) -> schemas.WebhookDeliveryPage:
     """A page of the log, newest first, with `before` only those older than that id."""
-    query = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook.id)
+    query = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook.id, _may_be_read_by(caller))
     if state is not None:
         query = query.where(WebhookDelivery.state == state)
     if before is not None:
@@ -39,8 +39,8 @@ def deliveries(
     )
 
 
-def redeliver(session: Session, webhook: Webhook, delivery_id: int) -> schemas.WebhookDelivery:
-    """Has a message sent again now, with the same id and a new schedule; does not commit.
+def redeliver(session: Session, caller: Caller, webhook: Webhook, delivery_id: int) -> schemas.WebhookDelivery:
+    """Has a message sent again now, with the same id and a new schedule; does not commit. The webhook's row is locked.
 
     Raises NotFound, and Conflict where the webhook is disabled or the message is a test.
     """
@@ -50,7 +50,7 @@ def redeliver(session: Session, webhook: Webhook, delivery_id: int) -> schemas.W
         )
     delivery = session.scalar(
         select(WebhookDelivery)
-        .where(WebhookDelivery.id == delivery_id, WebhookDelivery.webhook_id == webhook.id)
+        .where(WebhookDelivery.id == delivery_id, WebhookDelivery.webhook_id == webhook.id, _may_be_read_by(caller))
         .with_for_update()
     )
     if delivery is None:
@@ -77,6 +77,7 @@ def send_test(
     """
     with transaction() as session:
         webhook = webhook_for(session, caller, webhook_id)
+        must_submit(caller)
         delivery = WebhookDelivery(
             webhook_id=webhook.id,
             message_id=f"msg_{secrets.token_hex(12)}",
@@ -103,6 +104,13 @@ def send_test(
         session.flush()
         session.refresh(found)
         return delivery_views(session, [found])[0]
+
+
+def _may_be_read_by(caller: Caller) -> ColumnElement[bool]:
+    """Of others' runs only admins read, and an owner who was one no longer does."""
+    if caller.role == "admin":
+        return true()
+    return or_(WebhookDelivery.type == TEST_TYPE, WebhookDelivery.data["user"].astext == caller.name)
 
 
 def delivery_views(session: Session, rows: Sequence[WebhookDelivery]) -> list[schemas.WebhookDelivery]:

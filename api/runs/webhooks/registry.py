@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from api.db.tables import User
@@ -15,7 +15,7 @@ from api.errors import Conflict, Invalid, NotAllowed, NotFound
 from api.runs.access import Caller
 from api.runs.webhooks import schemas
 from api.runs.webhooks.addresses import PrivateHosts, url_problem
-from api.runs.webhooks.delivering import disable
+from api.runs.webhooks.delivering import PURGE_BATCH, disable, drop_waiting
 from api.runs.webhooks.signing import new_nonce, secret_of
 from api.settings import Settings
 from trainer.contract.problems import SpecProblem
@@ -31,8 +31,7 @@ def add(
 
     Raises NotAllowed, Invalid, and Conflict where the user has 20 already.
     """
-    if not caller.may_submit:
-        raise NotAllowed(f"your role is {caller.role}: only members and admins have runs to be told of; ask an admin")
+    must_submit(caller)
     _must_be_good(settings, wanted.url, wanted.covers, owner_is_admin=caller.role == "admin")
     session.execute(select(User.id).where(User.id == caller.user_id).with_for_update(key_share=True))
     count = session.scalar(select(func.count()).select_from(Webhook).where(Webhook.user_id == caller.user_id)) or 0
@@ -52,6 +51,12 @@ def add(
     session.flush()
     session.refresh(webhook)
     return _with_secret(session, settings, webhook)
+
+
+def must_submit(caller: Caller) -> None:
+    """Raises NotAllowed for viewers, who may look at and delete what they have from before they were viewers."""
+    if not caller.may_submit:
+        raise NotAllowed(f"your role is {caller.role}: only members and admins have runs to be told of; ask an admin")
 
 
 def webhook_for(session: Session, caller: Caller, webhook_id: str, *, lock: bool = False) -> Webhook:
@@ -98,11 +103,25 @@ def edit(session: Session, settings: Settings, webhook: Webhook, wanted: schemas
     if wanted.enabled is False and webhook.enabled:
         disable(session, webhook, "Disabled by hand. Enable it to be told of what comes from then on.")
     if wanted.enabled is True and not webhook.enabled:
+        drop_waiting(session, webhook)  # A move that had seen it enabled may have written after it was disabled.
         webhook.enabled, webhook.disabled_at, webhook.disabled_reason, webhook.failing_since = True, None, None, None
     webhook.updated_at = func.now()
     session.flush()
     session.refresh(webhook)
     return views(session, [webhook])[0]
+
+
+def remove(session: Session, webhook: Webhook) -> None:
+    """Deletes a webhook whose row is locked, with its log; does not commit.
+
+    The log goes first: runs that move wait for the webhook's own deletion, which would take long with it.
+    """
+    log = select(WebhookDelivery.id).where(WebhookDelivery.webhook_id == webhook.id).limit(PURGE_BATCH)
+    gone = -1
+    while gone:
+        batch = delete(WebhookDelivery).where(WebhookDelivery.id.in_(log)).returning(WebhookDelivery.id)
+        gone = len(session.execute(batch, execution_options={"synchronize_session": False}).all())
+    session.delete(webhook)
 
 
 def rotate(session: Session, settings: Settings, webhook: Webhook) -> schemas.WebhookWithSecret:

@@ -21,9 +21,12 @@ from urllib.parse import urlsplit
 
 import httpcore
 import httpx
+import structlog
 
 from api.runs.documents import storable_text
 from api.runs.webhooks.addresses import LISTED, PrivateHosts, url_problem
+
+log = structlog.get_logger()
 
 TIMEOUT_SECONDS = 15.0
 """From looking the name up to the last byte that is kept of the answer."""
@@ -74,6 +77,9 @@ def send(
         cause = error.__cause__ or error.__context__
         shown = str(error) or str(cause or "")
         told = f"the connection failed: {shown or type(error).__name__}"
+    except Exception as error:  # Else the attempt has no outcome, and is made again for ever as its lease runs out.
+        log.exception("webhook_not_sent")
+        told = f"not sent: {type(error).__name__}, which nobody foresaw: an operator finds it in the worker's log"
     return Outcome(milliseconds=_since(began), error=storable_text(told)[:500])
 
 
@@ -160,7 +166,8 @@ class CheckedBackend(httpcore.NetworkBackend):
         for address in addresses:
             # One that is not allowed spoils the name, whatever else it has: nobody's receiver needs that.
             if not self._private.allow(host, ip_address(address)):
-                raise Refused(f"not sent: {host} is at {address}, a private, local or reserved address. {LISTED}")
+                log.warning("webhook_refused", host=host, address=address)  # The lab's network is no member's business.
+                raise Refused(f"not sent: {host} resolves to a private, local or reserved address. {LISTED}")
         for address in addresses:
             # All but the last leave time for the next: of two families one is often cut off.
             wait = left(self._deadline) if address == addresses[-1] else min(left(self._deadline), CONNECT_SECONDS)

@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from api.runs.webhooks import delivering
-from api.runs.webhooks.delivering import DIED, record, take
+from api.runs.webhooks.delivering import DIED, MOST_OF_A_USER, record, take
 from api.runs.webhooks.sending import Outcome, send
 from api.settings import Settings
 from tests.integration.api.hooked import Hooked, environment_of
@@ -223,6 +224,65 @@ class TestManyAtOnce:
             assert take(session) is not None
         with hooks.connections.transaction() as session:
             assert take(session) is None
+
+    def test_threads_that_take_at_once_take_one_of_a_burst(self, hooks: Hooked, receiver: Receiver) -> None:
+        hooks.add(receiver.url)
+        for _ in range(6):
+            hooks.api.new_run()
+        together = threading.Barrier(6)
+
+        def one(_: int) -> bool:
+            with hooks.connections.transaction() as session:
+                session.connection()
+                together.wait(30)
+                return take(session) is not None
+
+        with ThreadPoolExecutor(6) as pool:
+            assert sum(pool.map(one, range(6))) == 1
+
+    def test_a_user_s_webhooks_leave_threads_to_the_others(self, hooks: Hooked, receiver: Receiver) -> None:
+        mine = {hooks.add(receiver.url)["id"] for _ in range(4)}
+        mias = hooks.add(receiver.url, who="mia")["id"]
+        hooks.api.new_run()
+        hooks.api.new_run("mia")
+        taken = []
+        for _ in range(5):
+            with hooks.connections.transaction() as session:
+                taken.append(take(session))
+        told = [each.webhook_id for each in taken if each is not None]
+        assert len(told) == 3
+        assert len(mine.intersection(told)) == MOST_OF_A_USER
+        assert mias in told
+
+    def test_who_is_no_admin_any_more_gets_reads_and_resends_nothing_of_others(
+        self, hooks: Hooked, receiver: Receiver
+    ) -> None:
+        made = hooks.add(receiver.url, who="ada", covers="everybody")
+        hooks.api.new_run("max", visibility="private")
+        [delivery] = hooks.log(made["id"], "ada")
+        again = f"/{made['id']}/deliveries/{delivery['id']}/redeliver"
+        hooks.execute("UPDATE users SET role = 'member' WHERE name = 'ada'")
+        assert hooks.deliver() == 0
+        assert hooks.log(made["id"], "ada") == []
+        assert hooks.ask("POST", again, "ada").status_code == 404
+        hooks.execute("UPDATE users SET role = 'viewer' WHERE name = 'ada'")
+        for method, path in (("PATCH", ""), ("POST", "/rotate"), ("POST", "/test")):
+            answer = hooks.ask(method, f"/{made['id']}{path}", "ada", json={"description": "x"})
+            assert answer.status_code == 403, (path, answer.text)
+        assert hooks.ask("POST", again, "ada").status_code == 403
+        assert receiver.requests == []
+        hooks.execute("UPDATE webhook_deliveries SET created_at = now() - interval '31 days'")
+        hooks.execute("UPDATE webhook_deliveries SET next_at = created_at")
+        purge_old(hooks.connections)
+        assert hooks.api.count("webhook_deliveries") == 0
+
+    def test_enabling_sends_nothing_from_before(self, hooks: Hooked, receiver: Receiver) -> None:
+        made = hooks.add(receiver.url)
+        hooks.api.new_run()
+        hooks.execute("UPDATE webhooks SET enabled = false")  # As if a move had written after the disabling.
+        assert hooks.ask("PATCH", f"/{made['id']}", json={"enabled": True}).status_code == 200
+        assert hooks.deliver() == 0
+        assert hooks.log(made["id"])[0]["state"] == "dropped"
 
 
 class TestTasks:
