@@ -13,7 +13,10 @@ from api.db.engine import after_commit_send
 from api.db.tables import Event, Run
 from api.errors import Conflict
 from api.runs.access import Caller, must_own
-from api.runs.status import RunStatus, move
+from api.runs.status import TERMINAL, RunStatus, move
+
+ENDING = TERMINAL | {RunStatus.cancelling}
+"""In which nothing is left to pause or to resume."""
 
 
 def request_pause(session: Session, run: Run, *, actor: str, preempted: bool = False) -> bool:
@@ -77,13 +80,7 @@ def end_pause(session: Session, run: Run, *, actor: str, attempt_number: int) ->
 def pause_by(session: Session, caller: Caller, run: Run) -> bool:
     """As a person asks. Raises NotAllowed, and Conflict for a run that is over or being cancelled."""
     must_own(caller, run, "pause")
-    if run.status not in (
-        RunStatus.queued,
-        RunStatus.launching,
-        RunStatus.running,
-        RunStatus.pausing,
-        RunStatus.paused,
-    ):
+    if run.status in ENDING:
         raise Conflict(f"run {run.id} is {run.status}: only a run that waits or trains can be paused")
     return request_pause(session, run, actor=caller.actor)
 
@@ -92,13 +89,7 @@ def resume_by(session: Session, caller: Caller, run: Run) -> bool:
     """As a person asks; changes nothing where the run waits or trains. Raises NotAllowed, Conflict for one that is
     over or being cancelled."""
     must_own(caller, run, "resume")
-    if run.status not in (
-        RunStatus.queued,
-        RunStatus.launching,
-        RunStatus.running,
-        RunStatus.pausing,
-        RunStatus.paused,
-    ):
+    if run.status in ENDING:
         raise Conflict(f"run {run.id} is {run.status}: only a paused run can be resumed; `basin run clone` copies it")
     return resume(session, run, actor=caller.actor)
 

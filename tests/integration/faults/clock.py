@@ -54,11 +54,11 @@ class OwnClock:
                 command, cwd=folder_of_part, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True,
             )  # fmt: skip
-        if part == "api":
-            until(self._answers, "the API with a clock of its own answers", 60.0, stack.tail)
-        else:
-            time.sleep(SETTLE_SECONDS)  # Celery's parts have nothing to ask; they go on when they are ready
-        assert self._process.poll() is None, f"{part} with a clock of its own ended with {self._process.returncode}"
+        try:
+            self._wait_until_it_works()
+        except BaseException:
+            self.give_back()
+            raise
 
     def jump(self, seconds: int) -> None:
         self._offset.write_text(f"{seconds:+d}\n")
@@ -72,6 +72,14 @@ class OwnClock:
             os.killpg(self._process.pid, 9)
             self._process.wait()
         self._stack.start(self._part)
+
+    def _wait_until_it_works(self) -> None:
+        if self._part == "api":
+            until(self._answers, "the API with a clock of its own answers", 60.0, self._stack.tail)
+        else:
+            time.sleep(SETTLE_SECONDS)  # Celery's parts have nothing to ask; they go on when they are ready
+        code = self._process.poll()
+        assert code is None, f"{self._part} with a clock of its own ended with {code}"
 
     def _answers(self) -> bool:
         try:
