@@ -15,6 +15,8 @@ STAMP_DASHBOARD := frontend/dist/.stamp
 FRONTEND_SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/tsconfig.json \
 	frontend/vite.config.ts frontend/contract-plugin.ts api/openapi.json trainer/contract/model_names.txt \
 	-type f 2>/dev/null)
+# Tests that bring up the whole stack.
+STACK_TESTS := tests/integration/stack tests/integration/faults
 # Node from the wheel, if that is where it is, comes before the system's.
 NPM := PATH="$(CURDIR)/$(NODE)/bin:$$PATH" npm --prefix frontend
 
@@ -31,7 +33,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test faults check screenshots generate lock \
-	test-services test-units check-format check-lint check-types check-imports check-unit check-frontend
+	test-services test-stacks test-units check-format check-lint check-types check-imports check-unit check-frontend
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,14 +48,19 @@ up: setup ## Run the local stack until Ctrl-C. State in BASIN_HOME (default .bas
 
 test: setup ## Run every test: dashboard, units, house rules, real services, stories in a browser.
 	@$(NPM) run --silent test
-	@$(MAKE) --no-print-directory -j2 test-services test-units
+	@$(MAKE) --no-print-directory -j3 test-services test-stacks test-units
 
-# Services wait more than they compute, so units run beside them, with what is left of the machine.
+# Services and stacks wait more than they compute, so they run beside each other, and the units with what is left of the
+# machine. What runs beside the services is shown when it is over.
 test-services:
-	@$(BIN)/pytest tests/integration tests/e2e
+	@$(BIN)/pytest --durations=20 tests/integration $(STACK_TESTS:%=--ignore=%)
+test-stacks:
+	@mkdir -p build
+	@$(BIN)/pytest --durations=20 -p no:cacheprovider $(STACK_TESTS) tests/e2e > build/test-stacks.txt 2>&1; \
+		status=$$?; cat build/test-stacks.txt; exit $$status
 test-units:
 	@mkdir -p build
-	@nice -n 10 $(BIN)/pytest tests/unit tests/architecture -p no:cacheprovider > build/test-units.txt 2>&1; \
+	@nice -n 10 $(BIN)/pytest --durations=10 -p no:cacheprovider tests/unit tests/architecture > build/test-units.txt 2>&1; \
 		status=$$?; cat build/test-units.txt; exit $$status
 
 faults: setup ## Play 60 runs under faults of twelve kinds (45 minutes at most; the same command goes on). FAULTS=N for more.
