@@ -1,4 +1,4 @@
-"""Which tar files a pattern names: braces as webdataset expands them, then wildcards; and opening one. Loads no torch."""
+"""Tar files: which a pattern names (braces as webdataset expands them, then wildcards), and opening one. No torch."""
 
 from __future__ import annotations
 
