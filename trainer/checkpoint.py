@@ -54,6 +54,8 @@ class Saved:
     loss_scale: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Of fp16; empty in checkpoints older than this field."""
     gradient_evaluations: int
+    refreshes: int | None = None
+    """Steps that took a second gradient; None in checkpoints older than this field."""
     told: list[str]
     """Codes of the notices given so far, which are given once a run."""
     seconds: float
@@ -74,7 +76,7 @@ class Saved:
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best validation of a run so far."""
+    """The best validation of a run so far: of the moving average of its weights, where it keeps one."""
 
     step: int
     """Steps completed."""
@@ -85,9 +87,10 @@ class Best:
     def of(cls, step: int, numbers: dict[str, float], before: Best | None) -> Best:
         """`before`, or this step's validation where it has the higher top-1, or the same and the lower loss.
 
-        So a loss that is not a number beats nothing but the first.
+        So a loss that is not a number beats nothing but the first. What is ranked is what an export holds.
         """
-        new = cls(step=step, validation_top1=numbers["validation_top1"], validation_loss=numbers["validation_loss"])
+        name = "ema_validation" if "ema_validation_top1" in numbers else "validation"
+        new = cls(step=step, validation_top1=numbers[f"{name}_top1"], validation_loss=numbers[f"{name}_loss"])
         if before is None:
             return new
         if new.validation_top1 == before.validation_top1:

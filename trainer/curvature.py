@@ -55,10 +55,12 @@ def measure(
 ) -> dict[str, float]:
     """`hessian_top_eigenvalue` and `hessian_trace` over all trainable weights, the same on all ranks.
 
+    Of `weights` those that require no gradient are left out: frozen ones, and those that no pass has reached.
     `spec.evaluation.curvature_images` must be set; where the training set has fewer, all are taken. Shared out over the
     ranks, in passes of `spec.pass_size` images.
     """
     assert spec.evaluation.curvature_images is not None
+    weights = [weight for weight in weights if weight.requires_grad]
     keep_buffers_of_first(model, world)
     model.eval()
     try:

@@ -25,7 +25,8 @@ from trainer.gradient import AUTOCAST
 from trainer.listener import Listener
 from trainer.parallel import World
 from trainer.passes import Tensors
-from trainer.step import MethodState, planned_refreshes
+from trainer.resume import Standing
+from trainer.step import planned_refreshes
 
 FIRST, ONE_IN = 3, 50
 CODE, WARNING = "sam_doctor", "sam_doctor_warns_"
@@ -33,6 +34,8 @@ SIZE_TOLERANCE = 1e-3
 """Of eps; beside it the rounding of w + eps at the size of w."""
 LEAST_COSINE = 0.9
 """Between eps and what is left of it in the precision of the passes."""
+PRIME, ORDER = 2**31 - 1, 31
+"""Of `digest_of`: the modulus, and what tells a tensor from its neighbour."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,7 @@ class Doctor:
     def __init__(self, spec: TrainingSpec, world: World, tensors: Tensors, num_micro_batches: int) -> None:
         self._spec, self._world, self._tensors = spec, world, tensors
         self._num_micro_batches = num_micro_batches
-        self._refreshes = 0
+        self._refreshes, self._is_refresh = 0, False  # those that moved the weights; in fp16 one may take several tries
         self._reported: set[str] = set()
         self._findings: list[Finding] = []
         self._last: list[Finding] = []
@@ -70,9 +73,9 @@ class Doctor:
     # -- called by the step -------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """A step that takes a second gradient begins."""
+        """A step that takes a second gradient begins, in fp16 perhaps once more."""
+        self._is_refresh = True
         self.looks = self._refreshes < FIRST or self._refreshes % ONE_IN == 0
-        self._refreshes += 1
         self._findings.clear()
         for passes in self._passes.values():
             passes.clear()
@@ -121,8 +124,12 @@ class Doctor:
 
     # -- called by the loop -------------------------------------------------------------------------------------------
 
-    def tell(self, done: int, tell: Listener) -> None:
-        """After a step that was looked at."""
+    def tell(self, standing: Standing, tell: Listener) -> None:
+        """After each step. Counts the refreshes, and says what was found where one was looked at."""
+        if self._is_refresh:
+            self._is_refresh = False
+            self._refreshes += 1
+            standing.refreshes += 1
         if not self.looks:
             return
         self.looks = False
@@ -130,25 +137,25 @@ class Doctor:
         for finding in findings:
             if not finding.holds and finding.item not in self._reported:
                 self._reported.add(finding.item)
-                tell.notice(WARNING + finding.item, f"{_sentence(finding.seen)} {finding.remedy}", done)
+                tell.notice(WARNING + finding.item, f"{_sentence(finding.seen)} {finding.remedy}", standing.step)
         if self._refreshes == FIRST:
-            tell.notice(CODE, self._summary(findings), done)
+            tell.notice(CODE, self._summary(findings), standing.step)
         self._last = findings
 
-    def tell_end(self, state: MethodState, done: int, total: int, tell: Listener) -> None:
+    def tell_end(self, standing: Standing, total: int, tell: Listener) -> None:
         """After the last step: the share of refreshes, against the calendar."""
+        done, taken = standing.step, standing.refreshes
         if isinstance(self._spec.method, NoMethod) or done < total:
             return
         if 0 < self._refreshes < FIRST:
             tell.notice(CODE, self._summary(self._last), done)
         planned = planned_refreshes(self._spec.method, total)
-        taken = state.gradient_evaluations - total
         text = f"{taken} of {total} steps took a second gradient; the calendar has {planned}"
         if taken < planned:
             remedy = "A refresh was left out, which is an error in Basin: please report it with this run's spec."
             tell.notice(WARNING + "calendar", f"{_sentence(text)} {remedy}", done)
         else:
-            more = f"; {taken - planned} more after a resume or in a step taken again" if taken > planned else ""
+            more = f"; {taken - planned} more after a resume" if taken > planned else ""
             tell.notice(CODE + "_calendar", f"{text}{more}.", done)
 
     def _summary(self, findings: Sequence[Finding]) -> str:
@@ -178,11 +185,12 @@ class Doctor:
             return torch.zeros_like(gradient_norms)
         if not isinstance(method, LayerSAM | LookLayerSAM):
             return rho * gradient_norms / total
-        sizes, expected = self._tensors.norms(saved), []
-        trusts = [1.0 if w.ndim <= 1 or s == 0 else s.item() for w, s in zip(saved, sizes, strict=True)]
+        sizes, expected = self._tensors.norms(saved).tolist(), []
+        has_size = [w.ndim > 1 and size != 0 for w, size in zip(saved, sizes, strict=True)]
+        trusts = [size if has else 1.0 for has, size in zip(has_size, sizes, strict=True)]
         left_out = [method.one_dimensional == "excluded" and w.ndim <= 1 for w in saved]
         dual = sum((t * g.item()) ** 2 for t, g, out in zip(trusts, gradient_norms, left_out, strict=True) if not out)
-        for weight, trust, g, out in zip(saved, trusts, gradient_norms.tolist(), left_out, strict=True):
+        for is_scaled, trust, g, out in zip(has_size, trusts, gradient_norms.tolist(), left_out, strict=True):
             if out or g == 0:
                 expected.append(0.0)
             elif method.layerwise == "trust":
@@ -192,7 +200,6 @@ class Doctor:
             elif method.layerwise == "asam_dual":
                 expected.append(rho * trust**2 * g / dual**0.5)
             else:
-                is_scaled = weight.ndim > 1 and trust != 1.0
                 expected.append(rho * (trust * loss_scale if is_scaled else g) / total.item())
         return torch.tensor(expected, dtype=torch.float64, device=gradient_norms.device)
 
@@ -215,9 +222,7 @@ class Doctor:
 
     def _alike(self) -> Finding:
         size = self._world.size
-        own = torch.zeros((), dtype=torch.int64, device=self._world.device)
-        for weight in self._tensors.weights:
-            own += weight.detach().flatten().view(torch.uint8).long().sum()
+        own = digest_of(self._tensors.weights)
         together = self._world.sum_(own.clone())
         others = self._world.sum_((together != own * size).long())
         return Finding(
@@ -242,19 +247,34 @@ class Doctor:
                 remedy="A data set or a layer draws from a stream that is not keyed: use one of timm's.",
             ),
         ]  # fmt: skip
-        counters = [(b - a).item() for a, b in zip(self._counters, self._counting_buffers(), strict=True)]
-        if counters:
-            once = all(count == self._num_micro_batches for count in counters)
+        updates = [
+            (b - a).item() / self._num_micro_batches
+            for a, b in zip(self._counters, self._counting_buffers(), strict=True)
+        ]
+        if updates:
+            worst = max(updates, key=lambda count: abs(count - 1))
+            once = worst == 1
             findings.append(Finding(
                 item="statistics", holds=once,
-                seen=f"running statistics were updated {'once' if once else max(counters)} a pass",
-                remedy="The second pass must not update them: report it with this run's model.",
+                seen=f"running statistics were updated {'once' if once else f'{worst:g} times'} a micro-batch",
+                remedy="The first pass alone must update them: report it with this run's model.",
             ))  # fmt: skip
         return findings
 
     def _counting_buffers(self) -> list[Tensor]:
         """BatchNorm's counters of batches."""
         return [buffer for buffer in self._tensors.buffers if buffer.dtype == torch.int64 and buffer.ndim == 0]
+
+
+def digest_of(tensors: Sequence[Tensor]) -> Tensor:
+    """A number below 2^31 that other bits, or the same ones in another order, almost surely change; int64, 0-dim."""
+    digest = torch.zeros((), dtype=torch.int64, device=tensors[0].device)
+    for tensor in tensors:
+        words = tensor.detach().flatten().view(torch.int32).long()
+        places = torch.arange(1, words.numel() + 1, device=words.device)
+        # |word * place| < 2^62 for tensors of fewer than 2^31 words, and a sum of so many remainders is below it too.
+        digest = (digest * ORDER + words.mul_(places).remainder_(PRIME).sum()).remainder(PRIME)
+    return digest
 
 
 def _sentence(text: str) -> str:

@@ -22,7 +22,7 @@ from trainer.gpu_readings import GpuReadings
 from trainer.loss_scale import LossScale
 from trainer.mixing import TrainingLoss
 from trainer.parallel import ReducedGradients, World
-from trainer.passes import Evaluated, evaluate
+from trainer.passes import Evaluated, evaluate, kept
 from trainer.step_clock import StepClock
 
 NUM_SCALARS = 5
@@ -61,6 +61,9 @@ class BatchGradient:
         """Called before each pass, when its masks are seeded: micro-batch, perturbed or not, images."""
         self._step, self._stop_wanted, self._precision = 0, False, spec.precision
         self._is_sharded = sharding.is_on(spec, world)
+        # Activation checkpointing runs forward passes again within the backward, in training mode: running statistics
+        # would be updated twice.
+        self._buffers_of_backward = list(model.buffers()) if spec.execution.activation_checkpointing else []
 
     def at(self, step: int, *, stop_wanted: bool = False, reads: bool = False) -> BatchGradient:
         """The passes of one step (`trainer.passes.Passes`); `reads`: what NVML says shall come with it."""
@@ -101,7 +104,8 @@ class BatchGradient:
         with arithmetic(self._precision, self.world.device, keeps_weights=not self._is_sharded):
             logits = self._forward(pixels)
             loss = self._loss.of(logits, targets) / (self.num_ranks * self.num_micro_batches)
-        (loss * self.scale.factor).backward()  # type: ignore[no-untyped-call]
+        with kept(self._buffers_of_backward):
+            (loss * self.scale.factor).backward()  # type: ignore[no-untyped-call]
         numbers = self.reduced.scalars
         if perturbed:
             numbers[1] += loss.detach()

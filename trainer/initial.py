@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from trainer import checkpoint, model, randomness, stored_weights
 from trainer.contract.ends import EndReason
 from trainer.contract.spec import TrainingSpec
+from trainer.datasets.patience import waiting_for
 from trainer.datasets.roots import DataRoots, shown
 from trainer.errors import TrainerError, first_line, rejected
 from trainer.listener import Listener
@@ -40,7 +41,8 @@ def load_(
     told = _encoded(failure).to(world.device)
     try:
         if world.is_first:
-            sentence = _load_first_(network, spec, shape, of_run, DataRoots(roots))
+            # Fetching timm's weights and hashing a large checkpoint take minutes, in which no pass ends.
+            sentence = waiting_for(lambda: _load_first_(network, spec, shape, of_run, DataRoots(roots)), world.passed)
             tell.notice(NOTICE, sentence, 0)
             told.zero_()
     except TrainerError as error:

@@ -35,7 +35,7 @@ from trainer.loss_scale import LossScale
 from trainer.memory import PeakMemory
 from trainer.optimizer import GuardedOptimizer, learning_rate
 from trainer.parallel import LateFlags, World
-from trainer.passes import Passes, Tensors
+from trainer.passes import Passes, Tensors, put_back
 from trainer.preparation import Preparation
 from trainer.step import Descent, MethodState, Step, choose_step
 
@@ -128,7 +128,7 @@ def _train(
         stop_wanted = world.is_first and stop is not None and stop()
         with gradient.cpu_time, gradient.clock:
             passes = gradient.at(step, stop_wanted=stop_wanted, reads=cadence.logs(step + 1))
-            descent = _finite_where_that_decides(take_step, step, passes, scale)
+            descent = _finite_where_that_decides(take_step, step, passes, tensors)
             if scale.moves:
                 reduced.multiply_(1 / scale.factor)  # once, on d: what led to it does not depend on the scale
             if spec.clip_norm is not None:
@@ -142,16 +142,14 @@ def _train(
         flags.push(done, torch.stack([optimizer.bad, descent.evaluated.stop.float()]))
         logs, validates, saves = cadence.logs(done), cadence.validates(done), cadence.saves(done)
         shows_signals = bool(descent.signals) and cadence.shows_signals(done)
-        stopping = False
-        for at, (bad, wish) in flags.read(everything=logs or validates or saves or shows_signals):
-            if bad:
-                raise TrainerError(EndReason.loss_not_finite, _not_finite(at))
-            stopping = stopping or wish > 0
+        stopping = _stop_is_due(flags, everything=logs or validates or saves or shows_signals)
+        if stopping:  # what is saved must not hold the numbers of a step that nobody has looked at
+            _stop_is_due(flags, everything=True)
         if step == first_step:
             _wait_for(world.device)
             tell.first_step()
 
-        doctor.tell(done, tell)
+        doctor.tell(standing, tell)
         numbers: dict[str, float] = {}
         if logs:
             numbers |= _training_numbers(descent, spec.global_batch_size)
@@ -165,10 +163,10 @@ def _train(
             _tell_once_if_nothing_persists(spec.method, state, standing, tell)
         if validates:
             numbers |= validate(network, images.validation, spec, world)
-            before, standing.best = standing.best, checkpoint.Best.of(done, numbers, standing.best)
-            saves = saves or (spec.checkpoint.keep_best and standing.best is not before)
             if averaged is not None:
                 numbers |= validate(averaged.module, images.validation, spec, world, name="ema_validation")
+            before, standing.best = standing.best, checkpoint.Best.of(done, numbers, standing.best)
+            saves = saves or (spec.checkpoint.keep_best and standing.best is not before)
         if done == total and images.test is not None:
             numbers |= validate(network, images.test, spec, world, name="test")
         if done == total and spec.evaluation.sharpness_radius is not None:
@@ -194,19 +192,34 @@ def _train(
             checkpoint.keep_newest(folder, current_step=done, keep=spec.checkpoint.keep, best_step=best_step)
         if stopping and done < total:
             return _outcome(EndReason.cancelled_by_user, standing, state, f"Stopped after step {done} of {total}.")
-    doctor.tell_end(state, standing.step, total, tell)
+    doctor.tell_end(standing, total, tell)
     return _outcome(EndReason.completed, standing, state, "")
 
 
-def _finite_where_that_decides(take_step: Step, step: int, passes: Passes, scale: LossScale) -> Descent:
+def _stop_is_due(flags: LateFlags, *, everything: bool) -> bool:
+    """Whether a stop was asked for. Raises TrainerError at the first step that was not finite."""
+    is_due = False
+    for at, (bad, wish) in flags.read(everything=everything):
+        if bad:
+            raise TrainerError(EndReason.loss_not_finite, _not_finite(at))
+        is_due = is_due or wish > 0
+    return is_due
+
+
+def _finite_where_that_decides(take_step: Step, step: int, passes: Passes, tensors: Tensors) -> Descent:
     """One step; in fp16 again with half the loss scale until it is finite, for which the host waits each time.
 
     Elsewhere the host does not wait: a step that is not finite moves nothing, and ends the run when it is noticed.
     """
+    scale = tensors.loss_scale
+    if not scale.moves:
+        return take_step(step, passes)
+    before = [buffer.clone() for buffer in tensors.buffers]
     while True:
         descent = take_step(step, passes)
-        if not scale.moves or descent.finite:
+        if descent.finite:
             return descent
+        put_back(tensors.buffers, before)  # running statistics are updated once a step, not once a try
         if not scale.skipped():
             raise TrainerError(EndReason.loss_not_finite, _not_finite(step + 1))
 

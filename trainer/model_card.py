@@ -19,8 +19,8 @@ from trainer.preparation import Preparation
 
 CARD_FILE = "README.md"
 FIGURES = (
-    "validation_top1", "validation_loss", "train_top1", "train_loss", "sharpness", "hessian_top_eigenvalue",
-    "gradient_evaluations", "seconds", "cpu_seconds",
+    "test_top1", "test_loss", "ema_validation_top1", "ema_validation_loss", "validation_top1", "validation_loss",
+    "train_top1", "train_loss", "sharpness", "hessian_top_eigenvalue", "gradient_evaluations", "seconds", "cpu_seconds",
 )  # fmt: skip
 """Metrics of the card, in this order, where the run has them."""
 MAX_NAMES = 50
@@ -137,6 +137,11 @@ def _figures(facts: Facts) -> Iterator[str]:
         yield "The checkpoint holds none."
         return
     yield "The last value of each; those of training are of one batch, before its step.\n"
+    if facts.saved.average is not None:
+        yield (
+            "The exported weights are the moving average of those that were trained. Figures of the average are named "
+            "so; all others are of the trained weights themselves.\n"
+        )
     yield "| figure | value | |\n|---|---|---|"
     for metric in shown:
         yield f"| {metric.title} | {numbers[metric.name]:.6g} | {metric.unit if metric.unit != '1' else ''} |"

@@ -56,6 +56,9 @@ def build(
 ) -> Optimizer:  # fmt: skip
     """Biases, norm layers and other tensors of at most one axis are not decayed. `model` is needed for layer decay.
 
+    The number of axes alone decides: position embeddings and class tokens, which timm's own training script leaves out
+    by the model's `no_weight_decay()`, are decayed here.
+
     `parameters`: the model's own, in the order of `weights`, where these are parts of them.
     """
     groups = _groups(spec, weights, model, weights if parameters is None else parameters)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -96,3 +97,18 @@ def evaluate(passes: Passes, *, perturbed: bool = False) -> Evaluated:
 def sweep(passes: Passes, *, perturbed: bool = False) -> None:
     for micro_batch in range(passes.num_micro_batches):
         passes.forward_backward(micro_batch, perturbed=perturbed)
+
+
+@contextmanager
+def kept(buffers: Sequence[Tensor]) -> Iterator[None]:
+    """Gives the buffers back as they were: running statistics are those of each micro-batch's first forward pass."""
+    saved = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        put_back(buffers, saved)
+
+
+def put_back(buffers: Sequence[Tensor], saved: Sequence[Tensor]) -> None:
+    for buffer, value in zip(buffers, saved, strict=True):
+        buffer.copy_(value)

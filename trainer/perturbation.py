@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from trainer import looksam
-from trainer.passes import Evaluated, Passes, Tensors, evaluate, sweep
+from trainer.passes import Evaluated, Passes, Tensors, evaluate, kept, sweep
 
 
 class Ascent(Protocol):
@@ -46,6 +46,8 @@ class TwoGradients:
     evaluated: Evaluated
     gradient_norms: Tensor | None
     """||g^l||, shape (tensors,); None where g of the global batch was not needed."""
+    scales: list[Tensor] | None = None
+    """eps^l/g^l, where all took one ascent along the gradient of the global batch."""
 
 
 Perturbation = Callable[["Tensors", Passes, Ascent, float, "list[Tensor] | None"], TwoGradients]
@@ -59,10 +61,10 @@ def globally(
     if not _goes_on(tensors, first, norms):
         return TwoGradients(loss=first.loss, perturbed_loss=None, evaluated=first, gradient_norms=norms)
     _hold(held, tensors.gradients)
-    with _perturbed(tensors, ascent, norms, rho, loss_scale=tensors.loss_scale.factor), _kept(tensors.buffers):
+    with _perturbed(tensors, ascent, norms, rho, loss_scale=tensors.loss_scale.factor) as scales, kept(tensors.buffers):
         second = evaluate(passes, perturbed=True)
     return TwoGradients(
-        loss=first.loss, perturbed_loss=second.perturbed_loss, evaluated=first, gradient_norms=norms
+        loss=first.loss, perturbed_loss=second.perturbed_loss, evaluated=first, gradient_norms=norms, scales=scales
     )  # fmt: skip
 
 
@@ -74,7 +76,7 @@ def per_rank(
     own = tensors.norms()
     # A rank's gradient is its share of the global mean.
     scale = tensors.loss_scale.factor / passes.num_ranks
-    with _perturbed(tensors, ascent, own, rho, loss_scale=scale), _kept(tensors.buffers):
+    with _perturbed(tensors, ascent, own, rho, loss_scale=scale), kept(tensors.buffers):
         if held is None:
             passes.zero(keep_numbers=True)
             sweep(passes, perturbed=True)
@@ -104,7 +106,7 @@ def per_microbatch(
         if held is not None:
             torch._foreach_add_(held, tensors.gradients)
         own = tensors.norms()
-        with _perturbed(tensors, ascent, own, rho, loss_scale=scale), _kept(tensors.buffers):
+        with _perturbed(tensors, ascent, own, rho, loss_scale=scale), kept(tensors.buffers):
             passes.zero(keep_numbers=True)
             passes.forward_backward(micro_batch, perturbed=True)
         torch._foreach_add_(perturbed_gradient, tensors.gradients)
@@ -141,26 +143,16 @@ def _hold(held: list[Tensor] | None, gradients: Sequence[Tensor]) -> None:
 @contextmanager
 def _perturbed(
     tensors: Tensors, ascent: Ascent, gradient_norms: Tensor, rho: float, *, loss_scale: float
-) -> Iterator[None]:
+) -> Iterator[list[Tensor]]:
+    """Within it the weights are at w + eps; gives eps^l/g^l."""
     with tensors.clock.phase("ascent"):
         scales = ascent(tensors.weights, tensors.gradients, gradient_norms, rho=rho, loss_scale=loss_scale)
         saved = looksam.perturb(tensors.weights, tensors.gradients, scales)
         try:
             if tensors.watch is not None:
                 tensors.watch.perturbed(saved, gradient_norms, rho, loss_scale)
-            yield
+            yield scales
         finally:
             looksam.restore(tensors.weights, saved)
             if tensors.watch is not None:
                 tensors.watch.restored(saved)
-
-
-@contextmanager
-def _kept(buffers: Sequence[Tensor]) -> Iterator[None]:
-    """Running statistics are those of the first pass: the second sees perturbed weights."""
-    saved = [buffer.clone() for buffer in buffers]
-    try:
-        yield
-    finally:
-        for buffer, value in zip(buffers, saved, strict=True):
-            buffer.copy_(value)

@@ -15,6 +15,7 @@ from trainer import checkpoint
 from trainer.checkpoint import Best, Saved
 from trainer.contract.ends import EndReason
 from trainer.contract.spec import TrainingSpec, stored_spec
+from trainer.datasets.patience import waiting_for
 from trainer.errors import TrainerError, first_line, rejected
 from trainer.listener import Listener
 from trainer.loss_scale import LossScale
@@ -38,6 +39,8 @@ class Standing:
     """Steps completed."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    refreshes: int = 0
+    """Steps that took a second gradient."""
     told: list[str] = field(default_factory=list)
     """Codes of the notices given."""
     numbers: dict[str, float] = field(default_factory=dict)
@@ -53,13 +56,13 @@ def newest(candidates: Sequence[Path], spec: TrainingSpec, world: World, tell: L
     chosen = torch.full((), -1, dtype=torch.int64, device=world.device)
     try:
         if world.is_first:
-            index, problems = checkpoint.newest_complete(candidates)
+            index, problems = waiting_for(lambda: checkpoint.newest_complete(candidates), world.passed)
             chosen.fill_(index)
     finally:
         world.from_first_(chosen)  # also where rank 0 found none: the others must not wait for ever
     if chosen < 0:
         raise TrainerError(EndReason.checkpoint_unreadable, "Rank 0 found no complete checkpoint.")
-    saved = checkpoint.read(candidates[int(chosen)])
+    saved = waiting_for(lambda: checkpoint.read(candidates[int(chosen)]), world.passed)
     _check_same_training(saved, spec)
     if world.is_first and problems:
         text = f"Skipped {len(problems)} torn: {'; '.join(problems)}. Resumed from step {saved.step}."
@@ -88,6 +91,7 @@ def capture(
         },
         loss_scale=asdict(scale),
         gradient_evaluations=state.gradient_evaluations,
+        refreshes=standing.refreshes,
         told=list(standing.told),
         seconds=standing.seconds,
         cpu_seconds=standing.cpu_seconds,
@@ -127,9 +131,10 @@ def put_back(
         setattr(scale, name, number)
     for name, value in saved.method.items():
         setattr(state, name, value.to(device))
+    refreshes = saved.gradient_evaluations - saved.step if saved.refreshes is None else saved.refreshes
     return Standing(
-        step=saved.step, seconds=saved.seconds, cpu_seconds=saved.cpu_seconds, told=list(saved.told),
-        numbers=dict(saved.numbers), best=Best(**saved.best) if saved.best else None,
+        step=saved.step, refreshes=refreshes, seconds=saved.seconds, cpu_seconds=saved.cpu_seconds,
+        told=list(saved.told), numbers=dict(saved.numbers), best=Best(**saved.best) if saved.best else None,
     )  # fmt: skip
 
 

@@ -154,6 +154,14 @@ class _Ascending:
         self.state.gradient_evaluations += 1 if found.perturbed_loss is None else 2
         return found
 
+    def _eps_norm(self, step: int, two: TwoGradients) -> float | Tensor:
+        """||eps||: rho, but for the layer-wise rules; there NaN where nobody reads it, or each share had its own."""
+        if not isinstance(self.method, LayerSAM | LookLayerSAM):
+            return self._rho(step)
+        if two.scales is None or two.gradient_norms is None or not self._shows(step):
+            return float("nan")
+        return looksam.total(torch.stack(two.scales) * two.gradient_norms)
+
     def _room(self) -> list[Tensor]:
         spare, self._spare = self._spare, None
         return spare or [torch.empty_like(gradient) for gradient in self.tensors.gradients]
@@ -176,7 +184,7 @@ class SAMStep(_Ascending):
         norms, perturbed_norms = two.gradient_norms, self.tensors.norms()
         assert norms is not None
         split = looksam.split(held, self.tensors.gradients, norms, perturbed_norms, over_ranks=self.tensors.over_ranks)
-        return _found(self.tensors, two, split, perturbed_norms, self._rho(step))
+        return _found(self.tensors, two, split, perturbed_norms, self._eps_norm(step, two))
 
 
 class LookSAMStep(_Ascending):
@@ -209,7 +217,7 @@ class LookSAMStep(_Ascending):
         now = looksam.split(
             held, self.tensors.gradients, two.gradient_norms, perturbed_norms, scope, self.tensors.over_ranks
         )
-        descent = _found(self.tensors, two, now, perturbed_norms, self._rho(step))
+        descent = _found(self.tensors, two, now, perturbed_norms, self._eps_norm(step, two))
         if self.tensors.loss_scale.moves and not descent.finite:
             # The step is taken again. What was stored is overwritten, so that one has to be a refresh.
             self._spare, state.direction = held, None
@@ -245,7 +253,9 @@ class LookSAMStep(_Ascending):
             signals["alpha"] = state.alpha
         else:  # what the correction's size is of ||g||
             signals["alpha"] = looksam.total(state.alpha * gradient_norms) / looksam.total(gradient_norms)
-        signals["reuse_amplification"] = signals["alpha"] / signals["orthogonal_ratio"]
+        ratio = signals["orthogonal_ratio"]
+        # Where g_v is gated, reuse adds nothing and stands for nothing: there is no such number.
+        signals["reuse_amplification"] = torch.where(ratio > 0, signals["alpha"] / ratio, torch.nan)
 
 
 def _descend(tensors: Tensors, state: MethodState, passes: Passes) -> tuple[Descent, Tensor]:
@@ -264,9 +274,9 @@ def _descend(tensors: Tensors, state: MethodState, passes: Passes) -> tuple[Desc
 
 def _found(
     tensors: Tensors, two: TwoGradients, split: looksam.Split | None = None, perturbed_norms: Tensor | None = None,
-    rho: float = 0.0,
+    eps_norm: float | Tensor = 0.0,
 ) -> Descent:  # fmt: skip
-    """What two gradients say; `split` and the norms where there was a second one and g was kept."""
+    """What two gradients say; `split`, the norms and ||eps|| where there was a second one and g was kept."""
     factor = tensors.loss_scale.factor
     norms = perturbed_norms if perturbed_norms is not None else tensors.norms()
     last_norm = looksam.total(norms)
@@ -285,6 +295,13 @@ def _found(
         signals |= {
             "gradient_cosine": split.gradient_cosine,
             "orthogonal_ratio": torch.where(gradient_norm == 0, 0.0, ratio),
-            "directional_curvature": along / rho if rho > 0 else torch.full_like(along, torch.nan),
+            "directional_curvature": _per_length(along, eps_norm),
         }
     return Descent(evaluated=two.evaluated, gradient_norm=gradient_norm / factor, finite=finite, signals=signals)
+
+
+def _per_length(rise: Tensor, length: float | Tensor) -> Tensor:
+    """NaN where no way was gone. A length on the device is not waited for."""
+    if isinstance(length, Tensor):
+        return torch.where(length > 0, rise / length, torch.nan)
+    return rise / length if length > 0 else torch.full_like(rise, torch.nan)

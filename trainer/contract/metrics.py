@@ -273,7 +273,7 @@ CATALOGUE: tuple[Metric, ...] = (
         direction="lower",
         deterministic=True,
         group="method",
-        description="(g_s - g).g/||g|| over rho: how fast the gradient grows in its own direction.",
+        description="(g_s - g).g/||g|| over ||eps||: how fast the gradient grows in its own direction.",
     ),
     Metric(
         name="reuse_amplification",

@@ -19,6 +19,8 @@ from trainer.datasets.roots import DataRoots, shown, unreadable
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """torchvision's IMG_EXTENSIONS (a test compares). Other files are passed over, and so is all that is hidden."""
+LOOKED_INTO = 1_000
+"""Class folders that `must_hold_images` opens: a second or two on a slow file system."""
 
 
 class Problem(StrEnum):
@@ -97,9 +99,12 @@ def scan(
     return _Scan(folder, written, roots, complain).run(getting_on)
 
 
-def must_hold_classes(folder: str, written: str, roots: DataRoots) -> None:
-    """Looks at the folder alone, not into its classes. Raises TrainerError(data_unreadable)."""
-    _Scan(folder, written, roots, refuse).class_names()
+def must_hold_images(folder: str, written: str, roots: DataRoots) -> None:
+    """Looks for one image in each class, of the first 1,000. Raises TrainerError(data_unreadable)."""
+    scan = _Scan(folder, written, roots, refuse)
+    for name in scan.class_names()[:LOOKED_INTO]:
+        if next(scan.images_of(name), None) is None:
+            scan.say_empty(name)
 
 
 @dataclass
@@ -118,12 +123,9 @@ class _Scan:
         lengths: list[int] = []
         for name in self.class_names():
             getting_on()
-            found = sorted(self._images(os.path.join(self.folder, name), "", (os.path.realpath(self.folder),)))
+            found = sorted(self.images_of(name))
             if not found:
-                self._say(
-                    Problem.empty_class, name,
-                    "is a class without an image: remove the folder, or put its images there",
-                )  # fmt: skip
+                self.say_empty(name)
                 continue
             encoded = [os.fsencode(below) for below in found]
             self.classes.append(name)
@@ -143,6 +145,14 @@ class _Scan:
                 Problem.no_classes, "", f"holds no class folder{hint}: make one folder per class and put its images in"
             )
         return sorted(found)
+
+    def images_of(self, name: str) -> Iterator[str]:
+        """Paths below the folder of the class, in no order."""
+        return self._images(os.path.join(self.folder, name), "", (os.path.realpath(self.folder),))
+
+    def say_empty(self, name: str) -> None:
+        sentence = "is a class without an image: remove the folder, or put its images there"
+        self._say(Problem.empty_class, name, sentence)
 
     def _is_class(self, entry: os.DirEntry[str]) -> bool:
         if entry.is_symlink() and not self._leads_inside(entry, entry.name):

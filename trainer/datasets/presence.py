@@ -1,5 +1,8 @@
 """Whether a run's data are there, as far as that is told in a moment: asked by the driver, before any slot is taken.
 
+Of torchvision's sets the files that it looks for, of image folders a first image in each class, of tar files a first
+member; no image is decoded.
+
 The ranks look again and thoroughly, still before the model is built: they may run on machines that see other files.
 Loads no torch.
 """
@@ -9,10 +12,11 @@ from __future__ import annotations
 import os
 
 from trainer.contract.data import Data, DigitsData, HuggingFaceData, ImageFolderData, WebDatasetData
-from trainer.datasets.folder_files import must_hold_classes
+from trainer.datasets.folder_files import must_hold_images
 from trainer.datasets.parquet_folder import files_of_splits
 from trainer.datasets.roots import DataRoots
-from trainer.datasets.shard_names import shards
+from trainer.datasets.shard_names import must_begin_as_tars, shards
+from trainer.datasets.torchvision_files import must_be_there
 
 
 def check(data: Data, roots: DataRoots) -> None:
@@ -29,9 +33,11 @@ def check(data: Data, roots: DataRoots) -> None:
         patterns = {"train": data.train, "validation": data.validation, "test": data.test}
         for field, pattern in patterns.items():
             if pattern is not None:
-                shards(f"data.{field}", pattern, roots)
+                must_begin_as_tars(f"data.{field}", pattern, shards(f"data.{field}", pattern, roots))
     elif isinstance(data, ImageFolderData):
         for field, written in data.folders:
-            must_hold_classes(roots.find(f"data.{field}", written), written, roots)
+            must_hold_images(roots.find(f"data.{field}", written), written, roots)
     else:
-        roots.find("data.path", data.path, holding="the data set as torchvision keeps it")
+        folder = roots.find("data.path", data.path, holding="the data set as torchvision keeps it")
+        if not data.download:
+            must_be_there(data, folder)

@@ -1,10 +1,13 @@
-"""Which tar files a pattern names: braces as webdataset expands them, then wildcards. Loads no torch."""
+"""Tar files: which a pattern names (braces as webdataset expands them, then wildcards), and opening one. No torch."""
 
 from __future__ import annotations
 
 import glob
 import os
 import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 
 from braceexpand import braceexpand
@@ -13,6 +16,8 @@ from trainer.datasets.catalogue import named
 from trainer.datasets.roots import DataRoots, shown, unreadable
 
 MAX_SHARDS = 100_000
+LOOKED_INTO = 1_000
+"""Shards that `must_begin_as_tars` opens: a second or two on a slow file system."""
 _RANGE = re.compile(r"\{(-?\d{1,18})\.\.(-?\d{1,18})")
 _WILD = re.compile(r"[*?\[]")
 
@@ -32,6 +37,34 @@ def shards(field: str, pattern: str, roots: DataRoots) -> list[str]:
         if len(found) > MAX_SHARDS:
             raise _too_many(field, pattern)
     return found
+
+
+def must_begin_as_tars(field: str, pattern: str, paths: Sequence[str]) -> None:
+    """Reads the first header of each, of the first 1,000.
+
+    Raises TrainerError(data_unreadable) where one is no tar file, or where none of them has a member.
+    """
+    looked_into = paths[:LOOKED_INTO]
+    have_members = False
+    for path in looked_into:
+        with opened(path) as tar:
+            have_members = have_members or tar.next() is not None
+    if not have_members and len(looked_into) == len(paths):
+        raise unreadable(f"{field} {shown(pattern)}: the {len(paths)} tar files are empty. Write them anew.")
+
+
+@contextmanager
+def opened(path: str) -> Iterator[tarfile.TarFile]:
+    """Raises TrainerError(data_unreadable), also for what reading the tar file raises inside."""
+    try:
+        with tarfile.open(path, "r:") as tar:  # not compressed: in a compressed file no member can be found
+            yield tar
+    except (tarfile.TarError, EOFError) as error:
+        raise unreadable(
+            f"{shown(path)} is no whole tar file, or a compressed one ({error}): write it anew, uncompressed."
+        ) from error
+    except OSError as error:
+        raise unreadable(f"{shown(path)} cannot be read ({error.strerror or error}).") from error
 
 
 def _expanded(field: str, pattern: str) -> list[str]:

@@ -19,7 +19,7 @@ from trainer.contract.data import WebDatasetData
 from trainer.datasets.catalogue import Answers, Found, Indices, digest
 from trainer.datasets.references import FilePart
 from trainer.datasets.roots import DataRoots, shown, unreadable
-from trainer.datasets.shard_names import shards
+from trainer.datasets.shard_names import opened, shards
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 MAX_LABEL_BYTES = 1024**2
@@ -109,15 +109,8 @@ _CONVENTION = "A sample is NAME.jpg (jpeg, png, webp) followed by NAME.cls or NA
 
 def _samples_of(path: str, shard: int, label_key: str) -> list[Sample]:
     """Members in a row that share the name up to the first dot of the file's name make a sample, as in webdataset."""
-    try:
-        with tarfile.open(path, "r:") as tar:  # not compressed: in a compressed file no member can be found
-            return [*_grouped(tar, path, shard, label_key)]
-    except (tarfile.TarError, EOFError) as error:
-        raise unreadable(
-            f"{shown(path)} is no whole tar file, or a compressed one ({error}): write it anew, uncompressed."
-        ) from error
-    except OSError as error:
-        raise unreadable(f"{shown(path)} cannot be read ({error.strerror or error}).") from error
+    with opened(path) as tar:
+        return [*_grouped(tar, path, shard, label_key)]
 
 
 def _grouped(tar: tarfile.TarFile, path: str, shard: int, label_key: str) -> Iterator[Sample]:

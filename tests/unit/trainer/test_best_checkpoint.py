@@ -53,6 +53,26 @@ class TestBest:
         assert after((50, 1.0), (50, float("nan"))) == 1
 
 
+class TestOfTheAverage:
+    """An export holds the moving average where there is one, so its validation ranks."""
+
+    def test_ranks_where_there_is_one(self):
+        numbers = {"validation_top1": 70.0, "validation_loss": 0.5}
+        average = {"ema_validation_top1": 60.0, "ema_validation_loss": 0.8}
+        assert Best.of(1, numbers | average, None) == Best(step=1, validation_top1=60.0, validation_loss=0.8)
+
+    def test_the_best_checkpoint_of_a_run_is_the_averages(self, run, small_spec, monkeypatch):
+        coming = {"validation": iter([50.0, 60.0, 55.0, 40.0]), "ema_validation": iter([20.0, 30.0, 45.0, 44.0])}
+
+        def validate(*arguments, name: str = "validation"):
+            return {f"{name}_top1": next(coming[name]), f"{name}_loss": 1.0}
+
+        monkeypatch.setattr(loop, "validate", validate)
+        result = run(small_spec(checkpoint=KEEPING, ema_decay=0.9))
+        assert result.saved().best["step"] == 10
+        assert steps_in(result.folder) == [10, 12]
+
+
 class TestKeeping:
     def test_it_is_saved_out_of_turn_and_outlives_newer_ones(self, run, small_spec, validated):
         validated(RISE_AND_FALL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.func import functional_call
@@ -171,6 +172,23 @@ def test_a_model_that_no_weight_reaches_is_flat(small_spec):
     model = Flat()
     found = curvature.measure(model, [model.w], load(spec, torch.device("cpu")).train, spec, World.single())
     assert found == {"hessian_top_eigenvalue": 0.0, "hessian_trace": 0.0}
+
+
+def test_weights_that_no_pass_reaches_are_left_out(run, small_spec, monkeypatch):
+    create = timm.create_model
+
+    def with_a_spare(*arguments, **options):
+        model = create(*arguments, **options)
+        with torch.random.fork_rng():
+            model.unused = nn.Linear(3, 3)
+        return model
+
+    spec = small_spec(model=TINY_VIT, steps=2, precision="fp64", evaluation={"curvature_images": 20})
+    without = run(spec).outcome.numbers
+    monkeypatch.setattr(timm, "create_model", with_a_spare)
+    found = run(spec).outcome.numbers
+    for name in ("hessian_top_eigenvalue", "hessian_trace"):
+        assert found[name] == without[name], "the same draws, the same Hessian"
 
 
 @pytest.mark.parametrize("method", [{"name": "none"}, {"name": "look_layersam", "rho": 0.05}])

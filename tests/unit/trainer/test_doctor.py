@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainer import looksam, perturbation, randomness
+from tests.unit.trainer.test_step import spoil_passes
+from trainer import checkpoint, layerwise, looksam, perturbation, randomness
 from trainer.contract.methods import SAM, LookSAM, NoMethod
+from trainer.doctor import Doctor, digest_of
+from trainer.parallel import World
+from trainer.passes import Tensors
 from trainer.step import is_refresh, planned_refreshes
 
 METHODS = [
@@ -45,6 +49,81 @@ def test_few_refreshes_are_told_at_the_end(run, small_spec):
     assert "2 of 4 steps took a second gradient; the calendar has 2." in done.recorder.doctor[1][1]
 
 
+class TestRefreshesTakenAgain:
+    """In fp16 a refresh may take several tries, and is one refresh."""
+
+    @pytest.mark.parametrize("spoilt", [{1}, {2}, {5}, {6}, {5, 6}])
+    def test_they_count_once(self, run, small_spec, monkeypatch, spoilt):
+        spoil_passes(monkeypatch, spoilt)
+        done = run(small_spec(precision="fp16", ascent_precision="fp32", method={"name": "sam"}, steps=5))
+        assert done.outcome.gradient_evaluations > 5 + 5
+        assert codes(done) == ["sam_doctor", "sam_doctor_calendar"]
+        assert [step for _, _, step in done.recorder.doctor] == [3, 5]
+        assert done.recorder.doctor[0][1].startswith("Refresh 3 of this attempt: 4 of 4 checks hold")
+        assert done.recorder.doctor[1][1] == "5 of 5 steps took a second gradient; the calendar has 5."
+
+    def test_reuse_steps_taken_again_are_none(self, run, small_spec, monkeypatch):
+        spoil_passes(monkeypatch, {3})
+        done = run(small_spec(precision="fp16", ascent_precision="fp32", method={"name": "looksam", "k": 3}, steps=5))
+        assert done.recorder.doctor[-1][1] == "2 of 5 steps took a second gradient; the calendar has 2."
+
+
+class TestResume:
+    @pytest.mark.parametrize("is_old", [False, True])
+    def test_refreshes_before_it_are_counted(self, run, small_spec, tmp_path, is_old):
+        spec = small_spec(method={"name": "looksam", "k": 4})
+        asked = iter(range(100))
+        part = run(spec, stop=lambda: next(asked) == 5)
+        path = checkpoint.folder_of(part.folder, 6)
+        if is_old:
+            document = torch.load(path / "state.pt", weights_only=True)
+            del document["refreshes"]
+            saved = checkpoint.Saved(**document)
+            path, _ = checkpoint.save(saved, tmp_path / "old", before_rename=lambda step, folder: None)
+        rest = run(spec, folder=part.folder, resume=[path])
+        assert rest.recorder.doctor[-1][1] == "3 of 12 steps took a second gradient; the calendar has 3."
+
+
+def test_a_matrix_of_norm_one_is_scaled_by_literal_like_any_other(small_spec):
+    """Its trust is 1 by its size, not by the rule for biases and zeros: the loss scale matters to it."""
+    weights = [torch.full((2, 2), 0.5), torch.ones(3), torch.zeros(2, 2)]
+    gradients = [torch.full_like(weight, 0.25) for weight in weights]
+    tensors = Tensors(weights=weights, gradients=gradients, buffers=[])
+    method = {"name": "layersam", "rho": 0.02, "layerwise": "literal"}
+    doctor = Doctor(small_spec(method=method), World.single(), tensors, 1)
+    norms = looksam.norms(gradients)
+    scales = layerwise.ascent(
+        weights, gradients, norms, rho=0.02, rule="literal", exclude_one_dimensional=False, loss_scale=8.0
+    )
+    expected = doctor._expected_norms(weights, norms, 0.02, 8.0)
+    # The scales are rounded to float32.
+    torch.testing.assert_close(expected, torch.stack(scales) * norms, rtol=1e-6, atol=0)
+
+
+class TestDigest:
+    """What tells replicas that have drifted."""
+
+    @pytest.fixture
+    def weights(self):
+        generator = torch.Generator().manual_seed(0)
+        return [torch.randn(shape, generator=generator) for shape in [(8, 8), (8, 8), (5,)]]
+
+    def test_equal_bits_give_equal_numbers(self, weights):
+        assert digest_of(weights) == digest_of([weight.clone() for weight in weights])
+
+    def test_other_bits_or_another_order_give_others(self, weights):
+        a, b, c = weights
+        moved = a.clone()
+        moved[0, 0] = moved[0, 0].nextafter(torch.tensor(9.0))
+        others = [[moved, b, c], [b, a, c], [a.T.contiguous(), b, c], [a, b, c.flip(0)], [-a, b, c]]
+        assert len({digest_of(each).item() for each in [weights, *others]}) == 1 + len(others)
+
+    def test_large_tensors_and_both_precisions_stay_in_range(self):
+        for dtype in (torch.float32, torch.float64):
+            found = digest_of([torch.full((100_000,), -torch.nan, dtype=dtype)]).item()
+            assert 0 <= found < 2**31
+
+
 class TestWarnings:
     """Each thing is made wrong on purpose; the training goes on, and it is said once."""
 
@@ -73,8 +152,10 @@ class TestWarnings:
     def test_statistics_updated_twice(self, run, small_spec, monkeypatch):
         from contextlib import nullcontext
 
-        monkeypatch.setattr(perturbation, "_kept", lambda buffers: nullcontext())
-        assert self.warned(run(small_spec(model={"name": "test_resnet"}, method={"name": "sam"}))) == ["statistics"]
+        monkeypatch.setattr(perturbation, "kept", lambda buffers: nullcontext())
+        done = run(small_spec(model={"name": "test_resnet"}, method={"name": "sam"}, micro_batch_size=16))
+        assert self.warned(done) == ["statistics"]
+        assert "were updated 2 times a micro-batch" in done.recorder.doctor[0][1]
 
     def test_an_ascent_that_bf16_rounds_away(self, run, small_spec):
         method = {"name": "sam", "rho": 0.001}

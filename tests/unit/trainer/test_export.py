@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from trainer.checkpoint import Saved
 from trainer.contract.spec import TrainingSpec, stored_spec
 from trainer.errors import TrainerError
 from trainer.export import ROOTS_VARIABLE, export, main
+from trainer.model_card import model_card
 from trainer.preparation import Preparation
 
 MODELS = [
@@ -104,6 +106,21 @@ def test_the_card_says_how_it_was_trained_and_what_nobody_knows(run, small_spec,
     assert "How flat the minimum is" in card
     assert "had not ended" not in card
     assert yaml.safe_load(card.split("```yaml")[1].split("```")[0]) == spec.model_dump(mode="json")
+
+
+def test_the_card_says_whose_figures_they_are_where_there_is_an_average(run, small_spec, tmp_path):
+    result = run(small_spec(ema_decay=0.9, steps=4))
+    done = export(result.folder, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    numbers = result.outcome.numbers
+    assert "The exported weights are the moving average" in card
+    assert f"| Validation top-1 of the average | {numbers['ema_validation_top1']:.6g} | % |" in card
+    assert f"| Validation loss of the average | {numbers['ema_validation_loss']:.6g} | nat |" in card
+    tested = replace(done.facts.saved, average=None, numbers={"test_top1": 87.5, "test_loss": 0.25})
+    card = model_card(replace(done.facts, saved=tested), None)
+    assert "| Test top-1 | 87.5 | % |" in card
+    assert "| Test loss | 0.25 | nat |" in card
+    assert "moving average" not in card
 
 
 def test_a_run_in_the_middle_is_exported_from_its_newest_whole_checkpoint_and_says_so(run, small_spec, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,29 @@ def trained(run, small_spec):
 def same(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> bool:
     own = network.state_dict()
     return own.keys() == weights.keys() and all(torch.equal(own[name], weights[name]) for name in own)
+
+
+def test_somebody_sees_life_while_rank_0_reads(small_spec, trained, recorder, monkeypatch):
+    """Hashing a large checkpoint or fetching weights takes minutes; a group that stands still is ended."""
+    seen = threading.Event()
+
+    class Watched(World):
+        def passed(self):
+            seen.set()
+
+    read = checkpoint.read
+
+    def slowly(path):
+        assert seen.wait(30), "no sign of life"
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, "read", slowly)
+    spec = with_init(small_spec(), checkpoint=str(trained.folder))
+    images, world = data.load(spec, WORLD.device), Watched(rank=0, size=1, device=WORLD.device)
+    network = build(spec, images, world)
+    seen.clear()
+    load_(network, spec, images, world, recorder(), of_run=(), roots=None)
+    assert same(network, read(checkpoint.folder_of(trained.folder, 3)).model)
 
 
 class TestSources:

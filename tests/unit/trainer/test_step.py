@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import timm
 import torch
+from pydantic import TypeAdapter
 
 from benchmarks.step_cost.memory import peak_bytes
-from trainer import data, randomness
+from trainer import checkpoint, data, layerwise, looksam, randomness
 from trainer.contract.ends import EndReason
-from trainer.contract.methods import SAM, LookSAM
+from trainer.contract.methods import SAM, LookSAM, Method
 from trainer.contract.optimizers import SGD, AdamW
 from trainer.datasets.order import plan_batches
 from trainer.errors import TrainerError
@@ -75,6 +78,49 @@ class TestSignalsNobodyReads:
         assert peaks[1] - peaks[0] >= weights
 
 
+class TestSignals:
+    @pytest.mark.parametrize("rule", ["trust", "literal", "unit", "asam_dual"])
+    @pytest.mark.parametrize("name", ["layersam", "look_layersam"])
+    def test_the_curvature_is_per_length_of_eps_whose_norm_is_not_rho(self, objective, name, rule):
+        """Of a quadratic, (g_s - g)'g/||g|| is (H eps)'g/||g||."""
+        generator = torch.Generator().manual_seed(0)
+        a, *start = (torch.randn(n, m, dtype=torch.float64, generator=generator) for n, m in [(6, 6), (1, 2), (2, 2)])
+        hessian = a @ a.T
+
+        def loss(weights):
+            v = torch.cat([weight.flatten() for weight in weights])
+            return v @ hessian @ v / 2
+
+        problem = objective(start, loss)
+        problem.evaluate()
+        g = problem.gradient_vector()
+        norms = looksam.norms(problem.gradients)
+        scales = layerwise.ascent(
+            problem.weights, problem.gradients, norms, rho=0.3, rule=rule, exclude_one_dimensional=False
+        )
+        eps = torch.cat([scale * part for scale, part in zip(scales, g.split([2, 4]), strict=True)])
+        method = TypeAdapter(Method).validate_python({"name": name, "rho": 0.3, "layerwise": rule})
+        found = problem.step_of(method)(0, problem).signals["directional_curvature"]
+        expected = (hessian @ eps) @ g / g.norm() / eps.norm()
+        # float64, and a difference of two gradients of that size.
+        assert found.item() == pytest.approx(expected.item(), rel=1e-9)
+        assert eps.norm().item() != pytest.approx(0.3, rel=1e-3)
+
+    def test_the_length_of_eps_costs_nothing_where_nobody_reads_it(self, random_quadratic):
+        problem, _ = random_quadratic()
+        method = TypeAdapter(Method).validate_python({"name": "look_layersam", "rho": 0.3})
+        step = choose_step(method, problem.tensors, problem.state, shows=lambda step: False)
+        assert step(0, problem).signals["directional_curvature"].isnan()
+
+    @pytest.mark.parametrize("alpha", [0.5, "auto", "fresh_ratio"])
+    def test_no_amplification_is_told_where_there_is_nothing_to_reuse(self, quadratic, alpha):
+        """The gradient is the same everywhere, so g_s = g and g_v is gated."""
+        problem = quadratic(torch.zeros(3, 3), torch.ones(3), torch.zeros(3))
+        signals = problem.step_of(LookSAM(name="looksam", alpha=alpha))(0, problem).signals
+        assert signals["orthogonal_ratio"] == 0
+        assert signals["reuse_amplification"].isnan()
+
+
 class TestNotFinite:
     @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["momentum", "plain", "adamw"])
     @pytest.mark.parametrize("value", [torch.nan, torch.inf])
@@ -123,6 +169,21 @@ class TestNotFinite:
             details.append(caught.value.detail)
         assert details[0] == details[1]
 
+    def test_a_stop_does_not_save_what_is_unread(self, run, small_spec, monkeypatch, tmp_path):
+        """A host that reads late stops at a step whose own flags, and those of the one before, it has not seen."""
+        diverging = small_spec(
+            optimizer={"name": "sgd", "lr": 1000.0}, steps=500, logging={"every_steps": 500},
+            evaluation={"every_epochs": 500}, checkpoint={"every_steps": 500},
+        )  # fmt: skip
+        with pytest.raises(TrainerError) as caught:
+            run(diverging)
+        first_bad = int(re.search(r"step (\d+) was", caught.value.detail)[1])
+        monkeypatch.setattr("trainer.loop.LateFlags", lambda device: LateFlags(device, 2))
+        asked = iter(range(1, 500))
+        with pytest.raises(TrainerError, match=f"of step {first_bad} was not finite"):
+            run(diverging, folder=tmp_path / "stopped", stop=lambda: next(asked) == first_bad - 1)
+        assert checkpoint.found_in(tmp_path / "stopped") == []
+
     def test_a_late_reader_trains_the_same(self, run, small_spec, monkeypatch):
         at_once = run(small_spec(method={"name": "looksam"}))
         monkeypatch.setattr("trainer.loop.LateFlags", lambda device: LateFlags(device, 2))
@@ -153,6 +214,18 @@ def batch_gradient(spec, model=None):
     weights = list(model.parameters())
     reduced = ReducedGradients(weights, World.single(), NUM_SCALARS)
     return BatchGradient(model, images.train, spec, plan_batches(spec, 1), World.single(), reduced), weights
+
+
+def spoil_passes(monkeypatch, spoilt: set[int]) -> None:
+    """Makes the gradient of these passes, counted from 1, not finite."""
+    forward_backward, seen = BatchGradient.forward_backward, iter(range(1, 10**6))
+
+    def watched(self, micro_batch, *, perturbed=False):
+        forward_backward(self, micro_batch, perturbed=perturbed)
+        if next(seen) in spoilt:
+            self.reduced.tensors[0].fill_(torch.inf)
+
+    monkeypatch.setattr(BatchGradient, "forward_backward", watched)
 
 
 class TestMasks:
@@ -196,6 +269,28 @@ class TestBatchNorm:
         for method in ({"name": "sam"}, {"name": "looksam"}):
             other = self.buffers(run(small_spec(model=BATCHNORM, steps=1, method=method)).weights)
             assert all(torch.equal(other[name], value) for name, value in found.items())
+
+    @pytest.mark.parametrize("method", [{"name": "none"}, {"name": "looksam", "k": 2}])
+    def test_activation_checkpointing_updates_them_once(self, run, small_spec, method):
+        """Its backward runs forward passes again, in training mode."""
+        changes = {"model": BATCHNORM, "steps": 3, "micro_batch_size": 16, "method": method}
+        plain = run(small_spec(**changes))
+        other = run(small_spec(**changes, execution={"activation_checkpointing": True}))
+        assert all(torch.equal(other.weights[name], value) for name, value in plain.weights.items())
+        assert {int(v) for name, v in other.weights.items() if "num_batches" in name} == {3 * 2}
+
+    @pytest.mark.parametrize("perturbation", ["global", "per_microbatch"])
+    @pytest.mark.parametrize("spoilt", [1, 2])
+    def test_a_step_taken_again_in_fp16_updates_them_once(self, run, small_spec, monkeypatch, perturbation, spoilt):
+        spec = small_spec(
+            model=BATCHNORM, steps=1, precision="fp16", method={"name": "sam", "perturbation": perturbation}
+        )
+        smooth = run(spec)
+        spoil_passes(monkeypatch, {spoilt})
+        rough = run(spec)
+        assert rough.outcome.gradient_evaluations > smooth.outcome.gradient_evaluations
+        found = self.buffers(smooth.weights)
+        assert all(torch.equal(rough.weights[name], value) for name, value in found.items())
 
     def test_an_exception_in_the_second_pass_leaves_weights_and_statistics(self, small_spec):
         from trainer.passes import Tensors

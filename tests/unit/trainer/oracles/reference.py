@@ -80,7 +80,7 @@ class Reference:
             perturbed = added(w, self._eps(rho, w, g))
             there, g_s = mean(each(perturbed) for each in losses)
         self.evaluations += 1
-        self._tell(rho, there - loss, joined(g), joined(g_s))
+        self._tell(size(joined(self._eps(rho, w, g))), there - loss, joined(g), joined(g_s))
         if self.reuses:
             self._split(g, g_s)
         return g_s
@@ -142,13 +142,13 @@ class Reference:
         flat, sizes = joined(d), np.cumsum([gl.size for gl in g])[:-1]
         return [part.reshape(gl.shape) for part, gl in zip(np.split(flat, sizes), g, strict=True)]
 
-    def _tell(self, rho: float, rise: float, g: np.ndarray, g_s: np.ndarray) -> None:
+    def _tell(self, length: float, rise: float, g: np.ndarray, g_s: np.ndarray) -> None:
         self.signals |= {
             "loss_rise": rise,
             "perturbed_grad_norm": size(g_s),
             "gradient_cosine": (g @ g_s) / (size(g) * size(g_s)),
             "orthogonal_ratio": size(orthogonal_part(g, g_s)) / size(g),
-            "directional_curvature": ((g_s - g) @ g) / size(g) / rho,
+            "directional_curvature": ((g_s - g) @ g) / size(g) / length,
         }
 
 
