@@ -86,10 +86,11 @@ def played(campaign: Campaign, case: Case) -> dict[str, Any]:
     """What broke the campaign itself is a violation, too: the next case shows whether the stack stands."""
     try:
         return campaign.play(case).row()
-    except AssertionError as error:
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return {
             "kind": case.kind.name, "number": case.number, "seed": case.seed, "moment": str(case.moment),
-            "attempts": 0, "seconds": 0.0, "violations": [f"not played to its end: {str(error)[:2000]}"],
+            "attempts": 0, "seconds": 0.0, "violations": [f"not played to its end: {told[:2000]}"],
         }  # fmt: skip
 
 
