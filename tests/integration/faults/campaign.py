@@ -17,7 +17,8 @@ from tests.integration.faults.specs import digits_run
 from tests.integration.faults.watching import Points
 
 STEPS = 120
-SEEDS = 5
+SEEDS = 3
+"""Each costs an undisturbed run."""
 FIRST_STEP, LAST_STEP = 2, 60
 """Between which a fault strikes; some past a checkpoint (every 20), some before the first. A step is seen a moment
 late, and the run must still train then: so not in its last half."""
