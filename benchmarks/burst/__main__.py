@@ -162,9 +162,7 @@ def until_over(http: httpx.Client, count: int) -> list[dict[str, Any]]:
         time.sleep(1)
 
 
-def begun_runs(
-    http: httpx.Client, answers: Sequence[Answered], waits: Sequence[dict[str, Any]]
-) -> dict[str, Begun]:
+def begun_runs(http: httpx.Client, answers: Sequence[Answered], waits: Sequence[dict[str, Any]]) -> dict[str, Begun]:
     """Those that had left the queue in `waits`, by id; a run begins when its first attempt is made."""
     answered_at = {answer.run_id: answer.at for answer in answers}
     found: dict[str, Begun] = {}
