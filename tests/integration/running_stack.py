@@ -173,10 +173,11 @@ class RunningStack:
 
     def stop(self, part: str) -> None:
         """Held down until `start`."""
-        self.basin("stack", "stop", part)
+        ask(Home(self.home), "stop", part)
 
     def start(self, part: str) -> None:
-        self.basin("stack", "start", part)
+        """Returns when the part is ready."""
+        ask(Home(self.home), "start", part)
 
     def wait_until_back(self, part: str, old_pid: int, within: float = 180.0) -> int:
         """Until the part is ready with another pid, which is returned."""

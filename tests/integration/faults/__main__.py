@@ -1,4 +1,8 @@
-"""`make faults`: many runs under faults. Outcomes are kept by commit, so an interrupted campaign goes on."""
+"""`make faults`: many runs under faults. Outcomes are kept by commit, so an interrupted campaign goes on.
+
+`python -m tests.integration.faults --api-away 300` plays one outage instead: the API is away for five minutes, under a
+run that trains on, which must not be relaunched, and under one that ends meanwhile, none of whose points may be lost.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tests.integration.faults.campaign import Campaign, Case
 from tests.integration.faults.ground import Ground
 from tests.integration.faults.kinds import KINDS, possible
+from tests.integration.faults.outages import ENDING, hold_the_api_down
 from tests.integration.faults.small_disk import SmallDisk
+from tests.integration.faults.watching import Watch
+from tests.integration.running_stack import RunningStack
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 RESULTS = REPOSITORY / "build" / "faults" / "results.jsonl"
@@ -32,8 +39,11 @@ def main() -> int:
     options.add_argument("--minutes", type=float, default=45.0, help="begin none after so long (default 45)")
     options.add_argument("--only", choices=[kind.name for kind in KINDS], help="one kind")
     options.add_argument("--results", type=Path, default=RESULTS, help="where outcomes are appended, and taken from")
+    options.add_argument("--api-away", type=float, metavar="SECONDS", help="play one outage of the API, nothing else")
     chosen = options.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the stack and the disk are taken down
+    if chosen.api_away is not None:
+        return play_outage(chosen.api_away)
     commit = commit_of_the_tree()
     known = [row for row in read(chosen.results) if row["commit"] == commit]
     done = {(row["kind"], row["number"]) for row in known}
@@ -46,6 +56,25 @@ def main() -> int:
     if missing:
         known += play(missing, chosen.results, commit, chosen.minutes * 60)
     return conclude(known, len(cases))
+
+
+def play_outage(seconds: float) -> int:
+    """On a stack of its own, with leases as short as in the tests. The last line says whether it held."""
+    violations: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="basin-outage-") as folder:
+        stack = RunningStack(Path(folder) / "home")
+        try:
+            stack.up()
+            with Watch(stack.api_url, stack.token) as watch:
+                print(f"The API goes away for {seconds:g} s.", flush=True)
+                hold_the_api_down(stack, watch, watch.undisturbed(ENDING), seconds=seconds)
+        except AssertionError as error:
+            violations.append(str(error))
+            print(f"VIOLATION: {error}", flush=True)
+        finally:
+            stack.close()
+    print(json.dumps({"api_away_seconds": seconds, "runs": 2, "violations": len(violations)}), flush=True)
+    return 1 if violations else 0
 
 
 def play(cases: list[Case], results: Path, commit: str, most_seconds: float) -> list[dict[str, Any]]:
@@ -86,10 +115,11 @@ def played(campaign: Campaign, case: Case) -> dict[str, Any]:
     """What broke the campaign itself is a violation, too: the next case shows whether the stack stands."""
     try:
         return campaign.play(case).row()
-    except AssertionError as error:
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return {
             "kind": case.kind.name, "number": case.number, "seed": case.seed, "moment": str(case.moment),
-            "attempts": 0, "seconds": 0.0, "violations": [f"not played to its end: {str(error)[:2000]}"],
+            "attempts": 0, "seconds": 0.0, "violations": [f"not played to its end: {told[:2000]}"],
         }  # fmt: skip
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import httpx
-import psutil
 
+from tests.integration.faults.by_hand import Recipe, end
 from tests.integration.running_stack import RunningStack, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -37,10 +36,8 @@ class OwnClock:
         self._stack, self._part = stack, part
         self._offset = folder / f"clock-of-{part}"
         self._offset.write_text("+0\n")
-        running = psutil.Process(stack.pid(part))
-        command, folder_of_part = running.cmdline(), running.cwd()
-        environment = {
-            **running.environ(),
+        recipe = Recipe.of(stack, part)
+        settings = {
             "LD_PRELOAD": str(library()),
             "FAKETIME_TIMESTAMP_FILE": str(self._offset),
             "FAKETIME_NO_CACHE": "1",
@@ -48,12 +45,8 @@ class OwnClock:
             "DONT_FAKE_MONOTONIC": "1",
         }
         stack.stop(part)
-        (Path(folder_of_part) / "beat.pid").unlink(missing_ok=True)  # beat's own, if it could not remove it
-        with (folder / f"{part}-own-clock.log").open("ab") as output:
-            self._process = subprocess.Popen(
-                command, cwd=folder_of_part, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True,
-            )  # fmt: skip
+        (recipe.folder / "beat.pid").unlink(missing_ok=True)  # beat's own, if it could not remove it
+        self._process = recipe.start(folder / f"{part}-own-clock.log", settings=settings)
         try:
             self._wait_until_it_works()
         except BaseException:
@@ -65,12 +58,7 @@ class OwnClock:
 
     def give_back(self) -> None:
         """Ends it, and lets the stack run the part again, with the machine's clock."""
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, 9)
-            self._process.wait()
+        end(self._process)
         self._stack.start(self._part)
 
     def _wait_until_it_works(self) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 
-def digits_run(*, steps: int, seed: int = 7, workers: int = 2, checkpoint_every: int = 20) -> dict[str, Any]:
+def digits_run(
+    *, steps: int, seed: int = 7, workers: int = 2, checkpoint_every: int = 20, log_every: int = 1
+) -> dict[str, Any]:
     """LookSAM, k=5, on digits: every kind of state (moments, stored direction, c, schedule) must survive a kill."""
     return {
         "model": {
@@ -19,6 +21,6 @@ def digits_run(*, steps: int, seed: int = 7, workers: int = 2, checkpoint_every:
         "steps": steps,
         "seed": seed,
         "checkpoint": {"every_steps": checkpoint_every},
-        "logging": {"every_steps": 1},
+        "logging": {"every_steps": log_every},
         "resources": {"workers": workers},
     }

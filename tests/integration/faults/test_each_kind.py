@@ -5,16 +5,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
+import httpx
+import psutil
 import pytest
 import torch
 
 from tests.integration.faults import verdict
-from tests.integration.faults.campaign import Campaign, Case
+from tests.integration.faults.__main__ import played
+from tests.integration.faults.campaign import Campaign, Case, Outcome
 from tests.integration.faults.ground import Ground
 from tests.integration.faults.kinds import KINDS
-from tests.integration.faults.watching import Points
+from tests.integration.faults.watching import Points, Watch
+from trainer import checkpoint
 
 NUMBER = 0
 """One for all, so that they share the undisturbed run of its seed."""
@@ -67,3 +74,70 @@ class TestTheVerdict:
         assert verdict.different_weights({"a": torch.ones(2), "b": torch.ones(1)}, ones) == []
         assert verdict.different_weights({"a": torch.ones(2), "b": torch.ones(1) + 1e-7}, ones) != []
         assert verdict.different_weights({"a": torch.ones(2)}, ones) != []
+
+    def test_finds_a_checkpoint_that_is_half_written_or_half_removed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Written and removed by the trainer itself, and looked at in the middle."""
+        run, found = tmp_path / "runs" / "one", []
+        checkpoint.save(Tiny(step=20), run, before_rename=lambda step, folder: found.extend(verdict.torn(tmp_path)))
+        assert ".writing-step-00000020" in "".join(found)
+        assert verdict.torn(tmp_path) == []
+        with monkeypatch.context() as killed:
+            killed.setattr(shutil, "rmtree", lambda path, **_: None)
+            checkpoint.keep_newest(run, current_step=20, keep=0)
+        [sentence] = verdict.torn(tmp_path)
+        assert ".removing-step-00000020" in sentence
+
+
+class TestACaseThatBreaksOff:
+    """Anything that goes wrong in a case is its outcome; the campaign goes on with the next one."""
+
+    @pytest.mark.parametrize(
+        ("error", "told"),
+        [
+            (ProcessLookupError(3, "No such process"), "ProcessLookupError: [Errno 3] No such process"),
+            (psutil.NoSuchProcess(7), "NoSuchProcess: process no longer exists (pid=7)"),
+            (httpx.ConnectError("refused"), "ConnectError: refused"),
+            (AssertionError("not seen"), "AssertionError: not seen"),
+            (IndexError(), "IndexError"),
+        ],
+    )
+    def test_is_a_violation_with_the_error_in_words(self, error: Exception, told: str) -> None:
+        row = played(Broken(error), Case(KINDS[0], NUMBER))
+        assert row["violations"] == [f"not played to its end: {told}"]
+        assert (row["kind"], row["number"]) == (KINDS[0].name, NUMBER)
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """As much of a checkpoint as `checkpoint.save` needs."""
+
+    step: int
+
+
+class Broken(Campaign):
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def play(self, case: Case) -> Outcome:
+        raise self._error
+
+
+def test_a_submission_is_sent_again_until_it_is_answered_and_makes_one_run() -> None:
+    """A lost answer and a database that is away are waited for; a refusal is not."""
+    keys: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        keys.append(request.headers["Idempotency-Key"])
+        if len(keys) == 1:
+            raise httpx.ReadError("lost")
+        return httpx.Response(503) if len(keys) == 2 else httpx.Response(201, json={"id": "one"})
+
+    with Watch("http://127.0.0.1:9", "token", transport=httpx.MockTransport(answer)) as watch:
+        assert watch.submit({}) == "one"
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+    refusing = httpx.MockTransport(lambda request: httpx.Response(422, text="steps is -1"))
+    with Watch("http://127.0.0.1:9", "token", transport=refusing) as watch, pytest.raises(AssertionError, match="-1"):
+        watch.submit({})

@@ -1,39 +1,24 @@
-"""The API held down under a running run, and the whole stack killed: what lives is left alone, nothing is lost."""
+"""The API held down under running runs, and the whole stack killed: what lives is left alone, nothing is lost."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Any
 
+from tests.integration.faults.outages import ENDING, hold_the_api_down
 from tests.integration.faults.specs import digits_run
-from tests.integration.faults.watching import Watch, processes_of
+from tests.integration.faults.watching import Points, Watch, processes_of
 
 LEASES = 10
+"""How long the API is away; `python -m tests.integration.faults --api-away 300` plays five minutes."""
 
 
-def test_the_api_away_for_ten_leases_relaunches_nothing_and_loses_nothing(stack: Any) -> None:
+def test_the_api_away_for_ten_leases_relaunches_nothing_and_what_ends_meanwhile_loses_nothing(
+    stack: Any, undisturbed: Callable[[dict[str, Any]], Points]
+) -> None:
+    expected = undisturbed(ENDING)
     with Watch(stack.api_url, stack.token) as watch:
-        hold_the_api_down(stack, watch)
-
-
-def hold_the_api_down(stack: Any, watch: Watch) -> None:
-    run_id = watch.submit(digits_run(steps=2000, checkpoint_every=500))
-    before = watch.until_step(run_id, 10)
-    stack.stop("api")
-    time.sleep(LEASES * stack.lease_timeout_seconds)
-    assert processes_of(str(stack.home), "ray::RankActor"), "the run ended while the API was away: give it more steps"
-    stack.start("api")
-    after = watch.until_step(run_id, before["step"] + 100, within=240)
-    assert len(after["attempts"]) == 1
-    last = after["step"]
-    watch.until_step(run_id, last + 1)
-    steps = [step for step, _ in watch.points(run_id)["train_loss"]]
-    assert steps[:last] == list(range(1, last + 1))
-    watch.cancel(run_id)
-    run = watch.until_ended(run_id)
-    assert (run["status"], len(run["attempts"])) == ("cancelled", 1)
-    steps = [step for step, _ in watch.points(run_id)["train_loss"]]
-    assert steps == list(range(1, run["step"] + 1))
+        hold_the_api_down(stack, watch, expected, seconds=LEASES * stack.lease_timeout_seconds)
 
 
 def test_a_killed_stack_started_again_goes_on_with_running_and_queued_runs(fresh_stack: Any) -> None:

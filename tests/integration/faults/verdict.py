@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from cli.stack.home import Home
 from tests.integration.faults.ground import Ground
 from tests.integration.faults.kinds import Kind, last_log
 from tests.integration.faults.watching import Points, processes_of
+from tests.integration.running_stack import RunningStack
 from trainer import checkpoint
 from worker.ray_jobs import RayError, RayJobs
 
@@ -58,8 +60,8 @@ def different_weights(weights: dict[str, Tensor], undisturbed: dict[str, Tensor]
     return [f"the final weights differ in {len(names)} tensors: {names[:3]}"] if names else []
 
 
-def final_weights(ground: Ground, run_id: str, steps: int) -> dict[str, Tensor]:
-    [folder] = ground.storage.rglob(f"{run_id}/**/checkpoints/step-{steps:08}")
+def final_weights(storage: Path, run_id: str, steps: int) -> dict[str, Tensor]:
+    [folder] = storage.rglob(f"{run_id}/**/checkpoints/step-{steps:08}")
     checkpoint.verify(folder)
     return checkpoint.read(folder).model
 
@@ -68,7 +70,7 @@ def left_over(ground: Ground) -> list[str]:
     """Slots, processes, jobs and torn files of runs that are over, when they had time to go."""
     give_up_at = time.monotonic() + SETTLE_SECONDS
     while True:
-        left = [*_slots(ground), *_processes(ground), *_jobs(ground), *_torn(ground)]
+        left = [*held_slots(ground.stack), *_processes(ground), *_jobs(ground), *torn(ground.storage)]
         if not left or time.monotonic() > give_up_at:
             return left
         time.sleep(0.3)
@@ -80,8 +82,9 @@ def forget(ground: Ground, run_id: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _slots(ground: Ground) -> list[str]:
-    config = ground.stack.config
+def held_slots(stack: RunningStack) -> list[str]:
+    """By attempts of runs that are over."""
+    config = stack.config
     url = postgres.url(config.ports["postgres"], config.postgres_password).replace("+psycopg", "")
     query = """SELECT count(*) FROM attempts JOIN runs ON runs.id = attempts.run_id
                WHERE attempts.slots_released_at IS NULL AND runs.status IN ('succeeded', 'failed', 'cancelled')"""
@@ -100,16 +103,21 @@ def _processes(ground: Ground) -> list[str]:
     return [f"processes of an ended run live: {found}"] if found else []
 
 
-def _torn(ground: Ground) -> list[str]:
-    found = [str(path) for path in ground.storage.rglob("checkpoints/*.tmp*")]
-    return [f"files of checkpoints that were never finished: {found}"] if found else []
+def torn(storage: Path) -> list[str]:
+    """Checkpoints half written or half removed, by the names that `trainer.checkpoint` gives them meanwhile."""
+    found = [str(path) for path in storage.rglob("checkpoints/.*-step-*")]
+    return [f"checkpoints that were neither finished nor removed: {found}"] if found else []
 
 
 def _jobs(ground: Ground) -> list[str]:
-    config = ground.stack.config
-    with RayJobs(ray_head.url(config.ports["ray_jobs"]), Home(ground.stack.home).ray_token()) as ray:
-        try:
-            alive = [job.submission_id for job in ray.jobs().values() if not job.state.is_over]
-        except RayError as error:
-            return [f"Ray does not answer: {error}"]
+    try:
+        alive = living_jobs(ground.stack)
+    except RayError as error:
+        return [f"Ray does not answer: {error}"]
     return [f"Ray jobs live: {alive}"] if alive else []
+
+
+def living_jobs(stack: RunningStack) -> list[str]:
+    """Submission ids of the jobs that Ray does not call over. Raises RayError."""
+    with RayJobs(ray_head.url(stack.config.ports["ray_jobs"]), Home(stack.home).ray_token()) as ray:
+        return [job.submission_id for job in ray.jobs().values() if not job.state.is_over]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +19,13 @@ Points = dict[str, list[tuple[int, float | None]]]
 class Watch:
     """A person with a token and patience: every call is retried while a part of the stack is down."""
 
-    def __init__(self, api_url: str, token: str) -> None:
+    def __init__(self, api_url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:
+        """`transport`: for a test of this class; off (None): the network."""
         self._http = httpx.Client(
-            base_url=f"{api_url}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=10
+            base_url=f"{api_url}/api/v1",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=10,
+            transport=transport,
         )
 
     def __enter__(self) -> Watch:
@@ -29,10 +34,11 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def submit(self, spec: dict[str, Any], **headers: str) -> str:
-        answer = self._http.post("/runs", json={"spec": spec}, headers=headers)
-        assert answer.status_code in (200, 201), answer.text
-        return str(answer.json()["id"])
+    def submit(self, spec: dict[str, Any], **about: Any) -> str:
+        """`about` is the rest of the submission. Its key makes sending it again safe."""
+        headers = {"Idempotency-Key": secrets.token_hex(16)}
+        answer = self._patiently("/runs", method="POST", json={"spec": spec, **about}, headers=headers)
+        return str(answer["id"])
 
     def cancel(self, run_id: str) -> None:
         answer = self._http.post(f"/runs/{run_id}/cancel")
@@ -61,21 +67,33 @@ class Watch:
 
     def points(self, run_id: str) -> Points:
         """All valid points of the metrics that the catalogue marks deterministic, by metric."""
-        answer = self._patiently(f"/runs/{run_id}/metrics?max_points=5000")
+        answer = self._patiently(f"/runs/{run_id}/metrics?max_points=10000")
         return {
             series["name"]: list(zip(series["steps"], series["values"], strict=True))
             for series in answer["series"]
             if series["name"] in DETERMINISTIC
         }
 
-    def _patiently(self, path: str, seconds: float = 240) -> dict[str, Any]:
+    def status_events(self, run_id: str) -> list[dict[str, Any]]:
+        """What the run's moves left in its timeline, oldest first."""
+        events = self._patiently(f"/runs/{run_id}/events?limit=1000")["items"]
+        return [event for event in events if event["kind"] == "status"]
+
+    def undisturbed(self, spec: dict[str, Any]) -> Points:
+        """Plays a run to its end, and gives its points."""
+        run = self.until_ended(self.submit(spec))
+        assert run["status"] == "succeeded", run
+        return self.points(run["id"])
+
+    def _patiently(self, path: str, *, method: str = "GET", seconds: float = 240, **sent: Any) -> dict[str, Any]:
         end = time.monotonic() + seconds
         while True:
             try:
-                answer = self._http.get(path)
-                if answer.status_code == 200:
+                answer = self._http.request(method, path, **sent)
+                if answer.is_success:
                     document: dict[str, Any] = answer.json()
                     return document
+                assert answer.is_server_error, f"{method} {path}: {answer.status_code} {answer.text[:1000]}"
                 problem = f"{answer.status_code} {answer.text[:300]}"
             except httpx.TransportError as error:
                 problem = repr(error)

@@ -40,7 +40,7 @@ def test_a_killed_ray_head_takes_its_jobs_with_it_and_comes_back(stack: RunningS
 
 def test_a_part_held_down_stays_down_until_it_is_started(stack: RunningStack) -> None:
     old = stack.pid("api")
-    stack.stop("api")
+    assert stack.basin("stack", "stop", "api").stdout == "api: held\n"
     try:
         assert stack.seen("api") == {
             "part": "api",
@@ -57,6 +57,7 @@ def test_a_part_held_down_stays_down_until_it_is_started(stack: RunningStack) ->
         assert done.returncode == 3
         assert "start the stack with `basin up`" in done.stderr
     finally:
-        stack.start("api")
+        started = stack.basin_json("stack", "start", "api")
+    assert started == stack.seen("api")
     assert stack.seen("api")["state"] == "ready"
     assert stack.client.me()["role"] == "admin"
