@@ -20,7 +20,7 @@ from api.routes.feed import Feed
 from api.routes.security_headers import SecurityHeaders
 from api.runs.live import LiveOutbox
 from api.runs.service_clock import Ticker
-from api.runs.storage import ensure_proof
+from api.runs.storage import settle_proof
 from api.settings import Settings, settings_or_exit
 
 PREFIX = "/api/v1"
@@ -39,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(ensure_proof, settings.storage)
+        await run_in_threadpool(settle_proof, engine, settings.storage)
         ticker = Ticker(services.engine)
         ticker.start()
         async with services.feed.running():

@@ -121,6 +121,13 @@ class StorageNotShared(Invalid):
     title = "The storage is not shared"
 
 
+class CheckpointsLost(Invalid):
+    """No checkpoint that the run could go on from is on the storage any more."""
+
+    slug = "checkpoints-lost"
+    title = "The run's checkpoints are lost"
+
+
 class TooLarge(BasinError):
     """A body over its limit."""
 

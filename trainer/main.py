@@ -74,9 +74,11 @@ def main() -> int:
 
 def claim(api: ApiClient, payload: LaunchPayload, terminated: threading.Event) -> Claim:
     """Claims the attempt for this process, again while the API does not answer. Raises Refused or Unreachable."""
-    request = ClaimRequest(process_id=secrets.token_hex(16), storage_proof=storage_proof(Path(payload.storage)))
+    process_id = secrets.token_hex(16)
     deadline, pause_seconds = time.monotonic() + CLAIM_SECONDS, 0.1
     while True:
+        # Read at each try: a storage that was away for the API may have been away here too.
+        request = ClaimRequest(process_id=process_id, storage_proof=storage_proof(Path(payload.storage)))
         try:
             return api.claim(payload.launch_code, request)
         except Unreachable as error:

@@ -77,6 +77,7 @@ def held_slots(session: Session, lengths: Mapping[str, float]) -> list[Held]:
     rows = session.execute(
         select(
             Attempt.placement,
+            Attempt.hosts,
             Attempt.gpus_per_worker,
             Run.id,
             Run.user_id,
@@ -103,6 +104,7 @@ def held_slots(session: Session, lengths: Mapping[str, float]) -> list[Held]:
         found.append(
             Held(
                 placement=row.placement,
+                hosts=row.hosts or {},
                 gpus_per_worker=row.gpus_per_worker,
                 run_id=row.id,
                 user=str(row.user_id),

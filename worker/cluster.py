@@ -6,7 +6,7 @@ overnight does not make the runs that wait for it impossible.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from sqlalchemy import delete, func, not_, or_, select, text, update
@@ -38,7 +38,7 @@ def record_nodes(session: Session, nodes: Sequence[Node]) -> None:
         .values(alive=False)
     )
     back = aliased(ClusterNode)
-    # A machine that comes back has a new node id: the old row would count it twice.
+    # A machine that comes back has a new node id: the old row would count it twice. Attempts keep their own hosts.
     came_back = select(back.node_id).where(back.alive, back.host == ClusterNode.host).correlate(ClusterNode).exists()
     session.execute(
         delete(ClusterNode).where(not_(ClusterNode.alive), or_(ClusterNode.seen_at < func.now() - KNOWN_FOR, came_back))
@@ -55,6 +55,12 @@ def known_nodes(session: Session) -> list[KnownNode]:
         )
         for row in session.scalars(select(ClusterNode).order_by(ClusterNode.node_id))
     ]
+
+
+def hosts_of(session: Session, node_ids: Collection[str]) -> dict[str, str]:
+    """Node id -> host, of those that are known."""
+    found = select(ClusterNode.node_id, ClusterNode.host).where(ClusterNode.node_id.in_(node_ids))
+    return {row.node_id: row.host for row in session.execute(found)}
 
 
 def beat(session: Session, part: str) -> None:

@@ -30,7 +30,7 @@ from trainer.contract.ends import ENDS, EndReason
 from trainer.contract.reports import LaunchPayload
 from worker.admission import NeverFits, Policy, Preempt, Start, Wait, admit
 from worker.admission_rows import held_slots, people, tell_waits, waiting_rows
-from worker.cluster import known_nodes, record_nodes
+from worker.cluster import hosts_of, known_nodes, record_nodes
 from worker.connections import Connections
 from worker.decisions import EndAttempt
 from worker.endings import ACTOR, end_attempt
@@ -226,6 +226,7 @@ def _start(session: Session, run: Run, placement: dict[str, int]) -> Launched | 
             world_size=sum(placement.values()),
             gpus_per_worker=int(run.spec["resources"]["gpus_per_worker"]),
             placement=placement,
+            hosts=hosts_of(session, placement),
             # Until the claim this is when the launch began, by the clock that outages of ours do not move.
             lease_serving_seconds=serving_seconds(),
         )

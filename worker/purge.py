@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.db.tables import Attempt, MetricPoint, Run
 from api.runs.removal import LIVE_ORIGINS
-from api.runs.storage import PROOF_NAME, has_proof
+from api.runs.storage import PROOF_NAME, is_there
 from api.runs.use import forget_old_use, keep_use
 from worker.connections import Connections
 
@@ -36,11 +36,10 @@ RUN_ID = re.compile(r"[a-z0-9]{1,16}")
 
 def purge_deleted(connections: Connections) -> list[str]:
     """One pass; returns the ids of the runs that are gone now. Does nothing beside another pass, nor where the storage
-    is without its proof: it may not be mounted. Idempotent."""
-    storage = connections.settings.storage
+    is without its proof or with another: it may not be mounted. Idempotent."""
     gone: list[str] = []
     with connections.only_one("purge") as mine:
-        if not mine or not _is_there(storage):
+        if not mine or not _is_there(connections):
             return []
         end = monotonic() + BEGIN_SECONDS
         for run_id in _due(connections):
@@ -55,10 +54,12 @@ def purge_deleted(connections: Connections) -> list[str]:
     return gone
 
 
-def _is_there(storage: Path) -> bool:
-    if has_proof(storage):
-        return True
-    log.error("purge_refused", storage=str(storage), why=f"{PROOF_NAME} is missing: mount the storage")
+def _is_there(connections: Connections) -> bool:
+    storage = connections.settings.storage
+    with connections.transaction() as session:
+        if is_there(session, storage):
+            return True
+    log.error("purge_refused", storage=str(storage), why=f"{PROOF_NAME} is missing or another's: mount the storage")
     return False
 
 
@@ -66,7 +67,7 @@ def _remove(connections: Connections, run_id: str) -> bool:
     """Whether the run is gone now; if not, it goes behind the others. Raises SQLAlchemyError only if that fails too."""
     try:
         # Once more: what is missing because the storage was unmounted meanwhile is not removed.
-        if _remove_files(connections.settings.storage, run_id) and _is_there(connections.settings.storage):
+        if _remove_files(connections.settings.storage, run_id) and _is_there(connections):
             _remove_rows(connections, run_id)
             return True
     except SoftTimeLimitExceeded:

@@ -7,7 +7,8 @@ Live changes are put on the session and written with the rest, right before the 
 rollback drops them. They are hints: the crash between commit and sending loses them, and reconcile, or the next look
 of a live stream, makes up for it.
 
-Whoever locks several rows takes them in this order, so that nobody waits in a circle: report_marks, attempts, runs.
+Whoever locks several rows takes them in this order, so that nobody waits in a circle: report_marks, attempts (of one
+run the newest first), runs.
 """
 
 from __future__ import annotations

@@ -187,6 +187,8 @@ class Attempt(Base):
     gpus_per_worker: Mapped[int] = mapped_column(SmallInteger)
     placement: Mapped[dict[str, Any]]
     """Ray node id -> workers, as admission decided; holds the slots until `slots_released_at`."""
+    hosts: Mapped[dict[str, Any] | None]
+    """Ray node id -> host of the placement: a machine that comes back has a new id, and its slots are held still."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     submitted_at: Mapped[datetime | None]
     """When Ray took the job."""
@@ -330,6 +332,15 @@ class ServiceClock(Base):
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, server_default="1")
     serving_seconds: Mapped[float] = mapped_column(Double, server_default="0")
     ticked_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class StorageProof(Base):
+    """One row: what `.basin-storage` holds on the storage of this database's runs, known since the first start."""
+
+    __tablename__ = "storage_proof"
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, server_default="1")
+    proof: Mapped[str] = mapped_column(String(64))
 
 
 class ClusterNode(Base):

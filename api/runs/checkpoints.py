@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import select
@@ -19,6 +20,22 @@ def stored_checkpoints(
     session: Session, storage: Path, run_id: str, *, before_attempt: int | None = None
 ) -> list[ResumePoint]:
     """Valid checkpoints of the run (of attempts before `before_attempt`) that are still on storage, newest first."""
+    points: dict[str, ResumePoint] = {}
+    for step, path in _valid(session, run_id, before_attempt):
+        if path not in points and (storage / path).is_dir():
+            points[path] = ResumePoint(step=step, path=path)
+        if len(points) == MAX_POINTS:
+            break
+    return list(points.values())
+
+
+def valid_paths(session: Session, run_id: str, *, before_attempt: int) -> list[str]:
+    """Where the valid checkpoints of earlier attempts were saved, newest first, on storage still or not."""
+    return list(dict.fromkeys(path for _, path in _valid(session, run_id, before_attempt)))
+
+
+def _valid(session: Session, run_id: str, before_attempt: int | None) -> Iterator[tuple[int, str]]:
+    """Step and path, newest first."""
     query = (
         select(CheckpointRow.step, CheckpointRow.path)
         .join(Attempt, Attempt.id == CheckpointRow.attempt_id)
@@ -30,13 +47,7 @@ def stored_checkpoints(
     )
     if before_attempt is not None:
         query = query.where(Attempt.number < before_attempt)
-    points: dict[str, ResumePoint] = {}
-    for step, path in session.execute(query):
-        if path not in points and (storage / path).is_dir():
-            points[path] = ResumePoint(step=step, path=path)
-        if len(points) == MAX_POINTS:
-            break
-    return list(points.values())
+    yield from ((row.step, row.path) for row in session.execute(query))
 
 
 def checkpoint_list(session: Session, settings: Settings, run: Run) -> schemas.CheckpointList:

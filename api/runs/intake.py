@@ -1,7 +1,7 @@
 """Takes in what a trainer reports: idempotent, in order, one writer at a time.
 
 A row of `report_marks` holds the highest number stored for each writer; its lock serialises that writer, so that a
-report sent twice at once is stored once. Locks are taken in the order of `api.db.engine`: mark, attempt, run.
+report sent twice at once is stored once. Locks are taken in the order of `api.db.engine`: mark, attempts, run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from api.runs.points import store_points
 from api.runs.service_clock import serving_seconds
 from api.runs.status import TERMINAL, RunStatus
 from api.runs.storage import is_checkpoint_path
-from api.runs.validity import resume_at
+from api.runs.validity import lock_predecessors, resume_at
 from trainer.contract.reports import (
     CheckpointReport,
     Command,
@@ -53,6 +53,8 @@ def take_in(
     """
     mark = _lock_mark(session, attempt.id, writer)
     session.refresh(attempt, with_for_update={"key_share": True})
+    if _resumed_before(attempt, reports) is not None:
+        lock_predecessors(session, attempt)
     run = session.get_one(Run, attempt.run_id, with_for_update={"key_share": True}, populate_existing=True)
     if _is_over(session, attempt, run):
         return ReportReply(acknowledged=mark.last_seq, command=Command.stop, superseded=True)

@@ -64,8 +64,20 @@ def resume_at(session: Session, attempt: Attempt, step: int) -> None:
     """Notes that `attempt` went on from `step`: what its predecessors did after it no longer counts."""
     attempt.resume_step = step
     session.flush()
+    lock_predecessors(session, attempt)
     session.execute(
         update(Attempt)
         .where(Attempt.run_id == attempt.run_id, Attempt.number < attempt.number)
         .values(valid_until_step=func.least(func.coalesce(Attempt.valid_until_step, step), step))
     )
+
+
+def lock_predecessors(session: Session, attempt: Attempt) -> None:
+    """For who will end their validity and is about to lock the run: one of them may report at this very moment, and
+    wait for the run. `attempt` itself is locked before them, so all go from the newest to the oldest."""
+    session.execute(
+        select(Attempt.id)
+        .where(Attempt.run_id == attempt.run_id, Attempt.number < attempt.number)
+        .order_by(Attempt.number.desc())
+        .with_for_update(key_share=True)
+    ).all()

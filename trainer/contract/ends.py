@@ -97,7 +97,7 @@ ENDS: dict[EndReason, End] = {
         status="failed",
         retryable=True,
         fault="infrastructure",
-        sentence="A checkpoint could not be read; the one before it is tried.",
+        sentence="No checkpoint of the run could be read; put back what the detail names, or submit the run anew.",
     ),
     EndReason.loss_not_finite: End(
         status="failed",

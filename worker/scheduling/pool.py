@@ -20,6 +20,7 @@ class Pool:
         self.kind = kind
         self.free = {node.node_id: int(getattr(node.slots, kind)) for node in nodes if node.alive}
         self.capacity = sum(self.free.values())
+        self._node_of_host = _largest_by_host(kind, nodes)
         self.reservations = 0
         self.waiting: dict[int, int] = {}
         """Runs that wait for these slots, by priority."""
@@ -70,8 +71,20 @@ class Pool:
         return next((run_id for end, run_id in self.ends if end == start and run_id), None)
 
     def _slots_by_node(self, attempt: Held) -> dict[str, int]:
+        """On living nodes. A machine that came back has a new id, and what was held on it is held still."""
         per_worker = max(1, attempt.gpus_per_worker)
-        return {n: workers * per_worker for n, workers in attempt.placement.items() if n in self.free}
+        found: dict[str, int] = {}
+        for node_id, workers in attempt.placement.items():
+            now = node_id if node_id in self.free else self._node_of_host.get(attempt.hosts.get(node_id, ""))
+            if now is not None:
+                found[now] = found.get(now, 0) + workers * per_worker
+        return found
+
+
+def _largest_by_host(kind: str, nodes: Sequence[KnownNode]) -> dict[str, str]:
+    """Host -> id of its living node; of several the one with the most slots."""
+    living = sorted((node for node in nodes if node.alive), key=lambda node: (getattr(node.slots, kind), node.node_id))
+    return {node.host: node.node_id for node in living}
 
 
 def expected_end(attempt: Held, policy: Policy) -> float | None:

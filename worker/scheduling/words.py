@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 DAY_SECONDS = 86_400.0
 
@@ -52,6 +52,8 @@ class Held:
     placement: Mapping[str, int]
     """Node id -> workers."""
     gpus_per_worker: int
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """Node id -> host, of the placement."""
     run_id: str = ""
     user: str = ""
     priority: int = 0

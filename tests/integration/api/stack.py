@@ -15,7 +15,7 @@ from api.db.tables import Attempt, Run
 from api.runs.credentials import launch_code
 from api.runs.schemas import Role
 from api.runs.status import RunStatus, move
-from api.runs.storage import ensure_proof
+from api.runs.storage import read_proof
 from api.settings import Settings
 
 TOKENS: dict[str, tuple[Role, str]] = {
@@ -105,7 +105,7 @@ class Api:
     # A trainer's steps.
 
     def claim(self, attempt_id: str, process_id: str = "process-0123456789", **fields: Any) -> httpx.Response:
-        body = {"process_id": process_id, "storage_proof": ensure_proof(self.settings.storage), **fields}
+        body = {"process_id": process_id, "storage_proof": read_proof(self.settings.storage), **fields}
         code = launch_code(self.settings.secret, attempt_id)
         return self.http.post(f"/api/v1/attempts/{attempt_id}/claim", headers=bearer(code), json=body)
 

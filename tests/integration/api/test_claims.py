@@ -6,9 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, create_engine, text
 
-from tests.integration.api.stack import Api, bearer, checkpoint, metrics, progress
+from api.db.tables import Attempt
+from api.runs.storage import PROOF_NAME, read_proof, settle_proof
+from tests.integration.api.hooked import Hooked
+from tests.integration.api.stack import Api, Trainer, bearer, checkpoint, metrics, person, progress
+from trainer.contract.ends import ENDS, EndReason
+from worker.decisions import EndAttempt, judge
+from worker.endings import end_attempt
+from worker.observation import open_attempts
+from worker.ray_jobs import Job, JobState
 
 
 def test_a_claim_starts_the_run_and_hands_over_all_an_attempt_needs(api: Api) -> None:
@@ -158,6 +166,163 @@ class TestResume:
         api.report(second, metrics(1, 0, validation_loss=8.0))
         [series] = api.get(f"/runs/{run_id}/metrics").json()["series"]
         assert (series["steps"], series["values"]) == ([0], [8.0])
+
+
+class TestLostCheckpoints:
+    def test_a_run_is_not_started_over_and_says_what_was_looked_for(self, api: Api) -> None:
+        run_id = api.new_run()
+        first = trained_and_saved(api, run_id, 10, 20)
+        api.lose(run_id, first.attempt_id)
+        away = away_from(_checkpoint_folder(api, run_id, 20).parent)
+        second = api.launch(run_id)
+        answer = api.claim(second)
+        assert (answer.status_code, answer.json()["type"]) == (422, "checkpoints-lost")
+        newest, older = (f"runs/{run_id}/checkpoints/step-000000{step}" for step in (20, 10))
+        assert f"is in {api.settings.storage}: looked for {newest}, {older}" in answer.json()["detail"]
+        assert api.count("attempts", id=second, reported_reason="checkpoint_unreadable") == 1
+        run = api.run(run_id)
+        assert (run["status"], run["attempts"][0]["valid_until_step"]) == ("launching", None)
+        [series] = api.get(f"/runs/{run_id}/metrics").json()["series"]
+        assert series["steps"] == list(range(1, 21)), "nothing of it was thrown away"
+
+        away.rename(away.with_name("checkpoints"))
+        api.lose(run_id, second)
+        assert [point["step"] for point in api.start(run_id).claim["resume"]] == [20, 10]
+
+    def test_a_resumed_run_whose_checkpoint_stays_lost_fails_when_its_budget_is_used_up(self, hooks: Hooked) -> None:
+        api, run_id = hooks.api, hooks.api.new_run()
+        trainer = trained_and_saved(api, run_id, 10)
+        assert api.http.post(f"/api/v1/runs/{run_id}/pause", headers=person("max")).json()["status"] == "pausing"
+        api.report(trainer, {"kind": "ended", "seq": 1, "reason": "paused", "detail": ""}, writer="driver")
+        job_is_over(hooks, trainer.attempt_id)
+        assert api.run(run_id)["status"] == "paused"
+        away_from(_checkpoint_folder(api, run_id, 10).parent)
+        assert api.http.post(f"/api/v1/runs/{run_id}/resume", headers=person("max")).json()["status"] == "queued"
+        refused = 0
+        while api.run(run_id)["status"] == "queued":
+            attempt_id = api.launch(run_id)
+            assert api.claim(attempt_id).json()["type"] == "checkpoints-lost"
+            refused += 1
+            job_is_over(hooks, attempt_id)
+        assert refused == api.settings.max_failures + 1
+        run = api.run(run_id)
+        assert (run["status"], run["reason"]) == ("failed", "checkpoint_unreadable")
+        assert f"runs/{run_id}/checkpoints/step-00000010" in run["detail"]
+        last = api.get(f"/runs/{run_id}/events").json()["items"][-1]
+        assert last["text"] == ENDS[EndReason.checkpoint_unreadable].sentence
+
+    def test_points_that_no_longer_count_are_not_missed(self, api: Api) -> None:
+        run_id = api.new_run()
+        first = trained_and_saved(api, run_id, 10)
+        api.lose(run_id, first.attempt_id)
+        with api.engine.begin() as connection:
+            connection.execute(text("UPDATE attempts SET valid_until_step = 0"))  # a later one started over
+        away_from(_checkpoint_folder(api, run_id, 10).parent)
+        assert api.start(run_id).claim["resume"] == []
+
+    def test_a_claim_asked_again_is_not_answered_without_what_the_first_answer_had(self, api: Api) -> None:
+        run_id = api.new_run()
+        first = trained_and_saved(api, run_id, 10)
+        api.lose(run_id, first.attempt_id)
+        second = api.start(run_id)
+        away = away_from(_checkpoint_folder(api, run_id, 10).parent)
+        assert api.claim(second.attempt_id).status_code == 503
+        away.rename(away.with_name("checkpoints"))
+        assert api.claim(second.attempt_id).json() == second.claim
+
+
+class TestStorageAway:
+    """A mount point without its mount, or with another one: whoever claims is told to ask again."""
+
+    def test_a_claim_is_answered_later_and_ends_nothing(self, api: Api) -> None:
+        run_id = api.new_run()
+        attempt_id = api.launch(run_id)
+        proof = api.settings.storage / PROOF_NAME
+        away = proof.rename(proof.with_name("away"))
+        for seen_by_the_trainer in (None, away.read_text()):
+            answer = api.claim(attempt_id, storage_proof=seen_by_the_trainer)
+            assert (answer.status_code, answer.json()["type"]) == (503, "unavailable")
+            assert f"{proof} cannot be read: mount the storage" in answer.json()["detail"]
+        assert not proof.exists(), "a proof on a bare mount point would be another storage's"
+        with api.engine.connect() as connection:
+            assert connection.execute(text("SELECT reported_reason FROM attempts")).scalars().all() == [None]
+        away.rename(proof)
+        assert api.claim(attempt_id).status_code == 200
+
+    def test_another_storage_is_known_as_such_though_the_trainer_sees_the_same(self, api: Api) -> None:
+        attempt_id = api.launch(api.new_run())
+        proof = api.settings.storage / PROOF_NAME
+        ours = proof.read_text()
+        proof.write_text("of-another-storage")
+        answer = api.claim(attempt_id)
+        assert answer.status_code == 503
+        assert f"write {ours!r} into the file" in answer.json()["detail"]
+        proof.write_text(ours + "\n")
+        assert api.claim(attempt_id).status_code == 200
+
+    def test_an_api_that_starts_meanwhile_makes_no_new_proof(self, api: Api) -> None:
+        api.start(api.new_run())
+        proof = api.settings.storage / PROOF_NAME
+        proof.unlink()
+        settle_proof(api.engine, api.settings.storage)
+        # Nor one of this version, on a database that an earlier one left.
+        with api.engine.begin() as connection:
+            connection.execute(text("DELETE FROM storage_proof"))
+        settle_proof(api.engine, api.settings.storage)
+        assert not proof.exists()
+        assert api.claim(api.launch(api.new_run())).status_code == 503
+
+    def test_a_database_of_an_earlier_version_takes_the_proof_that_is_there(self, api: Api) -> None:
+        api.start(api.new_run())
+        proof = read_proof(api.settings.storage)
+        with api.engine.begin() as connection:
+            connection.execute(text("DELETE FROM storage_proof"))
+        api.start(api.new_run())
+        assert api.count("storage_proof", proof=proof) == 1
+
+    def test_where_the_database_was_away_at_the_start_the_first_claim_makes_it_and_asks_to_come_again(
+        self, api: Api, tmp_path: Path
+    ) -> None:
+        gone = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
+        settle_proof(gone, tmp_path / "untouched")
+        assert not (tmp_path / "untouched").exists()
+        as_if_new(api.engine, api.settings.storage)
+        attempt_id = api.launch(api.new_run())
+        assert api.claim(attempt_id).status_code == 503
+        assert api.claim(attempt_id).status_code == 200
+
+
+def as_if_new(engine: Engine, storage: Path) -> None:
+    (storage / PROOF_NAME).unlink()
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM storage_proof"))
+
+
+def trained_and_saved(api: Api, run_id: str, *steps: int) -> Trainer:
+    """A first attempt that trained up to the last of the steps and has saved a checkpoint at each."""
+    trainer = api.start(run_id)
+    for step in steps:
+        _checkpoint_folder(api, run_id, step).mkdir(parents=True)
+    last = steps[-1]
+    points = [metrics(i, i, train_loss=1.0) for i in range(1, last + 1)]
+    answer = api.report(trainer, *points, *(checkpoint(last + i, s, run_id) for i, s in enumerate(steps, start=1)))
+    assert answer.status_code == 200, answer.text
+    return trainer
+
+
+def away_from(folder: Path) -> Path:
+    return folder.rename(folder.with_name("away"))
+
+
+def job_is_over(hooks: Hooked, attempt_id: str) -> None:
+    """What reconcile does when Ray says so."""
+    with hooks.connections.transaction() as session:
+        row = session.get_one(Attempt, attempt_id, with_for_update=True)
+        [item] = open_attempts(session, attempt_id=attempt_id)
+        job = Job(submission_id=row.submission_id, state=JobState.ended)
+        verdict = judge(item.with_ray(job, placement_alive=True), hooks.connections.limits)
+        assert isinstance(verdict, EndAttempt), verdict
+        end_attempt(session, row, verdict, hooks.connections.limits)
 
 
 def _checkpoint_folder(api: Api, run_id: str, step: int) -> Path:

@@ -8,9 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
+from api.db.tables import Attempt, Run
+from tests.integration.api.hooked import Hooked
 from tests.integration.api.stack import Api, Trainer, bearer, checkpoint, metrics, progress
+from tests.integration.api.test_purge import until_one_waits_for_a_lock
 
 
 @pytest.fixture
@@ -80,6 +84,24 @@ class TestOrder:
         assert {answer.status_code for answer in driver.result()} == {200}
         assert [answer.status_code for answer in rank0.result()] == [409] + [200] * 20
         assert api.count("metric_points") == 20
+
+    def test_who_finds_a_torn_checkpoint_waits_for_its_predecessor_without_holding_the_run(self, hooks: Hooked) -> None:
+        api, run_id = hooks.api, hooks.api.new_run()
+        first = api.start(run_id)
+        for step in (10, 20):
+            (api.settings.storage / "runs" / run_id / "checkpoints" / f"step-{step:08d}").mkdir(parents=True)
+        api.report(first, checkpoint(1, 10, run_id), checkpoint(2, 20, run_id))
+        api.lose(run_id, first.attempt_id)
+        second = api.start(run_id)
+        with ThreadPoolExecutor(1) as pool, Session(api.engine) as zombie:
+            # The first attempt comes back and reports: its own row, then the run.
+            zombie.execute(select(Attempt.id).where(Attempt.id == first.attempt_id).with_for_update(key_share=True))
+            reporting = pool.submit(api.report, second, metrics(1, 11, train_loss=1.0))
+            until_one_waits_for_a_lock(hooks)
+            zombie.execute(select(Run.id).where(Run.id == run_id).with_for_update(key_share=True, nowait=True))
+            zombie.commit()
+            assert reporting.result().status_code == 200
+        assert [each["valid_until_step"] for each in api.run(run_id)["attempts"]] == [10, None]
 
 
 class TestAuthority:

@@ -103,6 +103,16 @@ class TestStorage:
         away.rename(proof)
         assert purge(hooks) == [run_id]
 
+    def test_nothing_goes_while_another_one_is_in_its_place(self, hooks: Hooked) -> None:
+        run_id = deleted(hooks)
+        proof = hooks.api.settings.storage / PROOF_NAME
+        ours = proof.read_text()
+        proof.write_text("of-another-storage")
+        assert purge(hooks) == []
+        assert hooks.api.count("runs", id=run_id) == 1
+        proof.write_text(ours)
+        assert purge(hooks) == [run_id]
+
     def test_rows_stay_if_it_goes_during_the_pass(self, hooks: Hooked, monkeypatch: pytest.MonkeyPatch) -> None:
         run_id = deleted(hooks)
         proof = hooks.api.settings.storage / PROOF_NAME

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -74,9 +73,7 @@ def test_zsh_and_fish_are_told_what_the_words_mean(stack: RunningStack, run_id: 
 
 
 def test_without_an_api_nothing_is_offered_and_nothing_is_said(stack: RunningStack, tmp_path: Path) -> None:
-    began = time.monotonic()
     environment = {**stack.environment(), "BASIN_HOME": str(tmp_path)}
     assert in_bash(["basin", "run", "show", ""], environment) == []
     dead = {**environment, "BASIN_API_URL": "http://127.0.0.1:9", "BASIN_TOKEN": "x"}
     assert in_bash(["basin", "run", "show", ""], dead) == []
-    assert time.monotonic() - began < 30

@@ -86,6 +86,18 @@ def test_the_proof_is_what_the_storage_holds(claimable: ReportServer, tmp_path: 
     assert claimable.claims[0].storage_proof == "proof"
 
 
+def test_the_proof_is_read_again_with_every_try(claimable: ReportServer, tmp_path: Path) -> None:
+    class MountedWhileWaiting(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            (tmp_path / ".basin-storage").write_text("proof\n")
+            return super().wait(timeout)
+
+    claimable.play([Fault.busy])  # as the API answers while the storage is away for it too
+    claim(ApiClient(claimable.url, ATTEMPT), payload_of(claimable, tmp_path), MountedWhileWaiting())
+    assert claimable.requests == 2
+    assert [request.storage_proof for request in claimable.claims] == ["proof"]
+
+
 @pytest.mark.parametrize(
     ("launch", "said"),
     [

@@ -28,6 +28,16 @@ class TestAdmit:
             Wait(run_id="r", reason="needs 4 CPU slots, 3 free on host-b")
         ]
 
+    def test_slots_held_on_a_machine_that_came_back_under_a_new_id_are_held_still(self) -> None:
+        held = [Held(placement={"b-before": 3}, hosts={"b-before": "host-b"}, gpus_per_worker=1)]
+        assert admit([run("r", 3, gpus=1)], held, [HOST_A, HOST_B]) == [Start(run_id="r", placement={"a": 2, "b": 1})]
+        (decision,) = admit([run("r", 4, gpus=1)], held, [HOST_A, HOST_B])
+        assert isinstance(decision, Wait)
+
+    def test_those_on_a_machine_that_is_gone_are_no_other_ones(self) -> None:
+        held = [Held(placement={"c": 4}, hosts={"c": "host-c"}, gpus_per_worker=1)]
+        assert admit([run("r", 6, gpus=1)], held, [HOST_A, HOST_B]) == [Start(run_id="r", placement={"a": 2, "b": 4})]
+
     def test_a_worker_on_a_gpu_takes_no_cpu_slot(self) -> None:
         held = [Held(placement={"a": 8, "b": 4}, gpus_per_worker=0)]
         assert admit([run("r", 4, gpus=1)], held, [HOST_A, HOST_B]) == [Start(run_id="r", placement={"b": 4})]
