@@ -19,6 +19,7 @@ from api.routes.description import complete_schema
 from api.routes.feed import Feed
 from api.routes.security_headers import SecurityHeaders
 from api.runs.live import LiveOutbox
+from api.runs.overdue import Overdue
 from api.runs.service_clock import Ticker
 from api.runs.storage import settle_proof
 from api.settings import Settings, settings_or_exit
@@ -40,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(settle_proof, engine, settings.storage)
-        ticker = Ticker(services.engine)
+        ticker = Ticker(engine, also=Overdue(engine, services.outbox.dispatcher, settings).look)
         ticker.start()
         async with services.feed.running():
             yield

@@ -21,8 +21,6 @@ CHANNEL = "basin:changes"
 TIMEOUT_SECONDS = 1.0
 REST_SECONDS = 2.0
 """After a failure the broker is left alone for so long, so that requests do not wait one after the other."""
-MESSAGE_LIFE_SECONDS = 300
-"""A hint older than this says nothing that reconcile does not know."""
 
 
 class Dispatcher:
@@ -46,14 +44,15 @@ class Dispatcher:
         self._rests_until = 0.0
 
     def send(self, tasks: Sequence[tuple[str, Sequence[str | int | float]]]) -> None:
-        """Hands Celery tasks, each a name and its arguments; never raises."""
+        """Hands Celery tasks, each a name and its arguments; never raises.
+
+        They do not expire: the worker would judge that by its own clock. A hint that comes late finds nothing to do.
+        """
         if not tasks or self._rests():
             return
         try:
             for name, arguments in tasks:
-                self._celery.send_task(
-                    name, args=list(arguments), retry=False, expires=MESSAGE_LIFE_SECONDS, ignore_result=True
-                )
+                self._celery.send_task(name, args=list(arguments), retry=False, ignore_result=True)
         except (OperationalError, redis.RedisError, OSError) as error:
             self._rest("tasks_not_sent", error, tasks=[name for name, _ in tasks])
 

@@ -1,7 +1,9 @@
 """The Celery application: `python -m celery -A worker.app worker` and `... beat`.
 
 Messages are hints, tasks take seconds, the rows are the truth. So a message may be lost or come twice: it is taken off
-the queue before its task runs, no result is kept, and what is old is dropped. Loads neither torch nor ray.
+the queue before its task runs, and no result is kept. None expires: that would be judged by the worker's clock from a
+time by the sender's, and one clock that is wrong would drop them all. Those that piled up while nobody took them cost
+little instead: whoever comes second finds nothing to do. Loads neither torch nor ray.
 """
 
 from __future__ import annotations
@@ -39,7 +41,6 @@ CHATTY = ("httpx", "celery.beat", "celery.worker.strategy", "celery.app.trace")
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """Celery's settings from Basin's."""
-    every_seconds = settings.reconcile_seconds
     return {
         "broker_url": settings.broker_url,
         "broker_connection_retry_on_startup": True,
@@ -70,28 +71,15 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_enable_remote_control": False,
         "worker_cancel_long_running_tasks_on_connection_loss": True,  # Ours are acknowledged early, so none is.
         "enable_utc": True,
+        "beat_scheduler": "worker.beat:SteadyScheduler",
         "beat_schedule": {
-            "reconcile": {
-                "task": "reconcile",
-                "schedule": every_seconds,
-                # While nobody consumes they would pile up, each saying the same.
-                "options": {"expires": max(2 * every_seconds, 5.0), "ignore_result": True},
-            },
-            "purge": {
-                "task": "purge",
-                "schedule": PURGE_SECONDS,
-                "options": {"expires": PURGE_SECONDS, "ignore_result": True},
-            },
-            "deliver_webhooks": {
-                "task": "deliver_webhooks",
-                "schedule": WEBHOOK_SECONDS,
-                "options": {"expires": 2 * WEBHOOK_SECONDS, "ignore_result": True},
-            },
-            "purge_webhooks": {
-                "task": "purge_webhooks",
-                "schedule": PURGE_WEBHOOKS_SECONDS,
-                "options": {"expires": PURGE_WEBHOOKS_SECONDS, "ignore_result": True},
-            },
+            task: {"task": task, "schedule": seconds, "options": {"ignore_result": True}}
+            for task, seconds in (
+                ("reconcile", settings.reconcile_seconds),
+                ("purge", PURGE_SECONDS),
+                ("deliver_webhooks", WEBHOOK_SECONDS),
+                ("purge_webhooks", PURGE_WEBHOOKS_SECONDS),
+            )
         },
     }
 

@@ -3,8 +3,7 @@
 When the connection is lost, kombu 5.7 puts messages that were handed out and not yet acknowledged back to the queue,
 through that same connection. If it noticed the loss while it was reading, the transport is gone by then, and what comes
 out is an AttributeError ("'NoneType' object has no attribute 'hostname'") that Celery takes for its own end: the worker
-exits [measured: one in a few restarts of Valkey]. Such a message is a hint: it may wait for the visibility timeout, or
-be dropped as too old.
+exits [measured: one in a few restarts of Valkey]. Such a message is a hint: it may wait for the visibility timeout.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ POOL_SIZE = 2
 class Connections:
     """One per process; closed when it ends."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, pool_size: int = POOL_SIZE) -> None:
         self.settings = settings
-        self.engine: Engine = make_engine(settings, application="basin-worker", pool_size=POOL_SIZE)
+        self.engine: Engine = make_engine(settings, application="basin-worker", pool_size=pool_size)
         self.outbox = LiveOutbox(settings)
         self.limits = Limits(
             lease_timeout=settings.lease_timeout_seconds,
@@ -51,16 +51,20 @@ class Connections:
         """Whether this process is the only one inside `name`, on all machines; never waits.
 
         The lock belongs to a connection without a transaction, which may stay open while Ray is asked: it holds no row,
-        no snapshot and no memory, and it goes with the process, however that dies.
+        no snapshot and no memory, and it goes with the process, however that dies. After any exception the connection
+        goes too: Celery's time limit strikes anywhere, and a pooled connection that still held the lock would keep
+        everybody out.
         """
         key = int.from_bytes(hashlib.sha256(f"basin {name}".encode()).digest()[:8], signed=True)
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            mine = bool(connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar_one())
             try:
+                mine = bool(connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar_one())
                 yield mine
-            finally:
                 if mine:
                     connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+            except BaseException:
+                connection.invalidate()
+                raise
 
     def close(self) -> None:
         self.outbox.close()

@@ -4,7 +4,8 @@
 what can be seen has an answer. The three rules they rest on:
 
 - Ray unreachable says nothing, so nothing is decided from it.
-- No new attempt while the old Ray job may still run: an attempt ends only once its job is over.
+- No new attempt while the old Ray job may still run: an attempt ends only once its job is over. One that nobody claimed
+  and whose job is pending for ever ends too: whoever starts in it later is refused the claim.
 - Silence is counted in seconds in which the API was serving, so an outage of ours never looks like a dead trainer.
 """
 
@@ -20,6 +21,8 @@ from worker.ray_jobs import JobState
 RESUBMIT_AFTER_SECONDS = 10.0
 # Ray forgets a request to stop a job that had not started yet, so the request is repeated.
 STOP_AGAIN_SECONDS = 30.0
+# Without a tick of the service clock the API counts as away: no trainer could claim its attempt.
+API_AWAY_SECONDS = 30.0
 FIRST_BACK_OFF_SECONDS = 1.0
 LONGEST_BACK_OFF_SECONDS = 60.0
 
@@ -109,10 +112,12 @@ class ReleaseSlots:
 
 @dataclass(frozen=True, kw_only=True)
 class EndAttempt:
-    """The job is over: end the attempt, free its slots, then see `after_end`."""
+    """The job is over, or never began: end the attempt, free its slots, then see `after_end`."""
 
     reason: EndReason
     detail: str = ""
+    counts: bool = True
+    """Whether it uses up some of its run's budget of failures."""
 
 
 Verdict = Wait | Submit | TellSilence | TellLimit | StopJob | ReleaseSlots | EndAttempt
@@ -133,8 +138,8 @@ def judge(seen: Seen, limits: Limits) -> Verdict:
     """The one next thing to do about an attempt."""
     if seen.job is None:
         return Wait(why="Ray cannot be reached")
-    if seen.job.is_over:
-        return ReleaseSlots() if seen.ended else _of_a_job_that_is_over(seen, seen.job, limits)
+    if seen.job.is_over or _never_begins(seen):
+        return ReleaseSlots() if seen.ended else _to_end(seen, seen.job, limits)
     if seen.stop_asked_seconds_ago is not None and seen.stop_asked_seconds_ago < STOP_AGAIN_SECONDS:
         return Wait(why="its job was asked to stop")
     if seen.ended:
@@ -142,7 +147,13 @@ def judge(seen: Seen, limits: Limits) -> Verdict:
     return _of_a_job_that_lives(seen, limits)
 
 
-def _of_a_job_that_is_over(seen: Seen, job: JobState, limits: Limits) -> Verdict:
+def _never_begins(seen: Seen) -> bool:
+    """Ray does nothing to stop a job that waits for resources, so asking for ever would hold its slots for ever."""
+    asked = seen.stop_asked_seconds_ago
+    return seen.job is JobState.pending and not seen.claimed and asked is not None and asked >= STOP_AGAIN_SECONDS
+
+
+def _to_end(seen: Seen, job: JobState, limits: Limits) -> Verdict:
     if seen.reported is not None:
         return _as_reported(seen, seen.reported)
     if seen.run_status in TERMINAL:
@@ -179,20 +190,31 @@ def _as_reported(seen: Seen, reported: EndReason) -> EndAttempt:
 
 
 def _never_claimed(seen: Seen, job: JobState, limits: Limits) -> Verdict:
+    cause = seen.job_message or "Ray gives no cause"
     if job is JobState.ended:
-        return EndAttempt(
-            reason=EndReason.launch_timed_out,
-            detail=f"the Ray job ended before a trainer claimed the run: {seen.job_message or 'Ray gives no cause'}",
-        )
+        return _unclaimed(seen, f"the Ray job ended before a trainer claimed the run: {cause}")
+    if job is JobState.pending:
+        return _unclaimed(seen, f"the Ray job never began, and still waited long after it was told to stop: {cause}")
     if not seen.placement_alive:
         return EndAttempt(
             reason=EndReason.node_lost, detail="a node it was placed on left the cluster before the run had started"
         )
     if seen.submitted and seen.quiet_seconds >= limits.launch_timeout:
-        return EndAttempt(reason=EndReason.launch_timed_out, detail="Ray no longer knows the job")
+        return _unclaimed(seen, "Ray no longer knows the job")
     if not seen.submitted and seen.age_seconds < RESUBMIT_AFTER_SECONDS:
         return Wait(why="its submission may be on its way")
     return Submit()
+
+
+def _unclaimed(seen: Seen, detail: str) -> EndAttempt:
+    away = seen.age_seconds - seen.quiet_seconds
+    if away <= API_AWAY_SECONDS:
+        return EndAttempt(reason=EndReason.launch_timed_out, detail=detail)
+    return EndAttempt(
+        reason=EndReason.launch_timed_out,
+        detail=f"{detail}; it counts as no failure, since the API was away for {away:.0f} s meanwhile",
+        counts=False,
+    )
 
 
 def _of_a_job_that_lives(seen: Seen, limits: Limits) -> Verdict:
@@ -294,9 +316,16 @@ Consequence = FinishRun | PauseRun | RetryRun | LeaveRun
 
 
 def after_end(
-    run_status: RunStatus, reason: EndReason, failures: Failures, *, newest_checkpoint_step: int, limits: Limits
+    run_status: RunStatus,
+    reason: EndReason,
+    failures: Failures,
+    *,
+    newest_checkpoint_step: int,
+    limits: Limits,
+    counts: bool = True,
 ) -> Consequence:
-    """What the end of its attempt means for a run. A newer checkpoint than at the last failure refills the budget."""
+    """What the end of its attempt means for a run. A newer checkpoint than at the last failure refills the budget; an
+    end that does not count (`counts`) leaves it as it is."""
     if run_status in TERMINAL or run_status in (RunStatus.queued, RunStatus.paused):
         return LeaveRun()
     if reason is EndReason.completed:
@@ -308,6 +337,8 @@ def after_end(
         return FinishRun(to=RunStatus.failed, reason=reason)
     if run_status is RunStatus.pausing:
         return PauseRun()  # However its trainer went: the last checkpoint is there, and a pause is no failure.
+    if not counts:
+        return RetryRun(failures=failures, back_off_seconds=FIRST_BACK_OFF_SECONDS)
     progressed = newest_checkpoint_step > failures.at_step
     count = 1 if progressed else failures.count + 1
     if count > limits.max_failures:

@@ -52,6 +52,7 @@ def end_attempt(
         Failures(count=run.failures, at_step=run.failures_at_step),
         newest_checkpoint_step=newest,
         limits=limits_of(run, limits),
+        counts=end.counts,
     )
     match consequence:
         case LeaveRun():
@@ -110,6 +111,7 @@ def _retry(session: Session, run: Run, attempt: Attempt, retry: RetryRun, end: E
             "failures": retry.failures.count,
             "back_off_seconds": retry.back_off_seconds,
         },
+        keeps_place=ENDS[end.reason].fault == "infrastructure",
     )
     if moved:
         run.wait_reason = f"attempt {attempt.number} ended ({end.reason}); the next may start after a short pause"

@@ -23,7 +23,7 @@ from api.runs.durations import expected_seconds
 from api.runs.pause import request_pause
 from api.runs.queue import queue_order
 from api.runs.quotas import default_quotas
-from api.runs.service_clock import serving_seconds
+from api.runs.service_clock import serving_seconds, silent_seconds
 from api.runs.status import RunStatus, move
 from api.settings import Settings
 from trainer.contract.ends import ENDS, EndReason
@@ -32,7 +32,7 @@ from worker.admission import NeverFits, Policy, Preempt, Start, Wait, admit
 from worker.admission_rows import held_slots, people, tell_waits, waiting_rows
 from worker.cluster import hosts_of, known_nodes, record_nodes
 from worker.connections import Connections
-from worker.decisions import EndAttempt
+from worker.decisions import API_AWAY_SECONDS, EndAttempt
 from worker.endings import ACTOR, end_attempt
 from worker.ray_jobs import JobRequest, Node, RayJobs, RayRefused, RayUnreachable
 
@@ -69,10 +69,13 @@ def launch_waiting(connections: Connections, ray: RayJobs, nodes: Sequence[Node]
         return []
     if isinstance(nodes, RayUnreachable):
         log.warning("nothing_launched", error=str(nodes))
-        with connections.transaction() as session:
-            rows = waiting_rows(session, {})
-            away = [Wait(run_id=row.queued.run_id, reason="Ray cannot be reached") for row in rows]
-            tell_waits(session, rows, away)
+        _all_wait(connections, "Ray cannot be reached")
+        return []
+    with connections.transaction() as session:
+        silent = session.execute(select(silent_seconds())).scalar_one()
+    if silent > API_AWAY_SECONDS:
+        log.warning("nothing_launched", error=f"no API has served for {silent:.0f} s")
+        _all_wait(connections, "the API does not answer, so no trainer could claim the run")
         return []
     with connections.transaction() as session:
         launched = _admit(session, nodes, connections.settings)
@@ -83,6 +86,12 @@ def launch_waiting(connections: Connections, ray: RayJobs, nodes: Sequence[Node]
             log.warning("submission_postponed", run=attempt.run_id, attempt=attempt.number, error=str(error))
             break  # Reconcile submits this one and the rest.
     return launched
+
+
+def _all_wait(connections: Connections, reason: str) -> None:
+    with connections.transaction() as session:
+        rows = waiting_rows(session, {})
+        tell_waits(session, rows, [Wait(run_id=row.queued.run_id, reason=reason) for row in rows])
 
 
 def submit(connections: Connections, ray: RayJobs, attempt: Launched) -> None:

@@ -7,15 +7,17 @@ database transaction, so what ends an attempt is judged once more under the row'
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 
 from api.db.engine import publish
-from api.db.tables import Attempt, Event
+from api.db.tables import Attempt, Event, Heartbeat
 from worker.cluster import beat, miss, record_nodes
 from worker.connections import Connections
 from worker.decisions import EndAttempt, ReleaseSlots, Seen, StopJob, Submit, TellLimit, TellSilence, Wait, judge
@@ -31,6 +33,9 @@ log = structlog.get_logger()
 JOBS_KEPT_SECONDS = 3600.0
 """Ray never forgets a job that is over. We make it forget after so long, since one request lists all it remembers."""
 MOST_FORGOTTEN = 20
+MOST_UNANSWERED = 3
+"""Questions in a pass, each of which may take its whole timeout. A job on a node that is cut off leaves one open; with
+so many the rest waits for the next pass, so that this one still gets to what is queued."""
 
 
 def reconcile(connections: Connections) -> bool:
@@ -40,6 +45,19 @@ def reconcile(connections: Connections) -> bool:
             with connections.ray() as ray:
                 _pass(connections, ray)
         return mine
+
+
+def reconcile_if_due(connections: Connections) -> bool:
+    """The same for a message; also does nothing where the last pass began less than half an interval ago.
+
+    So messages that piled up while nobody took them, or that two beats sent, cost next to nothing.
+    """
+    with connections.only_one("reconcile") as mine:
+        if not mine or _was_just_done(connections):
+            return False
+        with connections.ray() as ray:
+            _pass(connections, ray)
+        return True
 
 
 def reconcile_run(connections: Connections, run_id: str) -> None:
@@ -55,6 +73,32 @@ def reconcile_run(connections: Connections, run_id: str) -> None:
             log.warning("ray_unreachable", error=str(error))
             return
         _see_to(connections, ray, opened, {}, nodes)
+
+
+def _was_just_done(connections: Connections) -> bool:
+    with connections.transaction() as session:
+        passed = func.extract("epoch", func.now() - Heartbeat.at)
+        age = session.execute(select(passed).where(Heartbeat.part == "reconcile")).scalar_one_or_none()
+    return age is not None and 0 <= float(age) < connections.settings.reconcile_seconds / 2
+
+
+class _Unanswered:
+    """Counts what Ray did not answer, so that one job for which it cannot does not hold up the others."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    @property
+    def too_many(self) -> bool:
+        return self._count >= MOST_UNANSWERED
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        try:
+            yield
+        except RayUnreachable as error:
+            log.warning("ray_unreachable", error=str(error))
+            self._count += 1
 
 
 def _pass(connections: Connections, ray: RayJobs) -> None:
@@ -83,18 +127,22 @@ def _pass(connections: Connections, ray: RayJobs) -> None:
 def _see_to(
     connections: Connections, ray: RayJobs, opened: Sequence[Open], jobs: Mapping[str, Job], nodes: Sequence[Node]
 ) -> None:
-    """Acts on each attempt by itself, so that one that cannot be handled does not hold up the others."""
+    """Acts on each attempt by itself, so that one that cannot be handled does not hold up the others.
+
+    In any order: however many there are for which Ray does not answer, none comes after them in every pass.
+    """
     alive = {node.node_id for node in nodes if node.alive}
-    for item in opened:
+    unanswered = _Unanswered()
+    for item in random.sample(opened, len(opened)):
+        if unanswered.too_many:
+            return
         with structlog.contextvars.bound_contextvars(run=item.attempt.run_id, attempt=item.attempt.number):
             try:
-                # Not in the list may mean submitted since, so ask for this one before calling it gone.
-                job = jobs.get(item.attempt.submission_id) or ray.job(item.attempt.submission_id)
-                _note_job(connections, item, job)
-                _act(connections, ray, item, job, placement_alive=item.placement.keys() <= alive)
-            except RayUnreachable as error:
-                log.warning("ray_unreachable", error=str(error))
-                return
+                with unanswered.counted():
+                    # Not in the list may mean submitted since, so ask for this one before calling it gone.
+                    job = jobs.get(item.attempt.submission_id) or ray.job(item.attempt.submission_id)
+                    _note_job(connections, item, job)
+                    _act(connections, ray, item, job, placement_alive=item.placement.keys() <= alive)
             except SoftTimeLimitExceeded:
                 raise
             except Exception:
@@ -137,8 +185,12 @@ def _end(
     connections: Connections, ray: RayJobs, attempt: Launched, job: Job, seen: Seen, *, placement_alive: bool
 ) -> None:
     """Judges once more under the row's lock, since a claim or a report may have come in; then ends the attempt."""
-    said_nothing = job.state is JobState.ended and seen.reported is None
-    log_tail = ray.log_tail(job) if said_nothing else None
+    log_tail = None
+    if job.state is JobState.ended and seen.reported is None:
+        try:
+            log_tail = ray.log_tail(job)
+        except RayUnreachable:  # The log lies on a node that is cut off, and the end does not wait for it.
+            log_tail = job.message
     with connections.transaction() as session:
         row = session.get_one(Attempt, attempt.attempt_id, with_for_update=True)
         for item in open_attempts(session, attempt_id=attempt.attempt_id):
@@ -201,12 +253,15 @@ def _clear(connections: Connections, ray: RayJobs, jobs: Collection[Job], known:
         if job.metadata.get("stack") == stack_mark(connections.settings) and job.submission_id not in known
     ]
     old = time.time() - JOBS_KEPT_SECONDS
-    try:
-        for job in ours:
-            if not job.state.is_over:
+    strays = [job for job in ours if not job.state.is_over]
+    done = [job for job in ours if job.state.is_over and (job.ended_at or old) < old]
+    unanswered = _Unanswered()
+    for job in [*random.sample(strays, len(strays)), *done[:MOST_FORGOTTEN]]:
+        if unanswered.too_many:
+            return
+        with unanswered.counted():
+            if job.state.is_over:
+                ray.delete(job.submission_id)
+            else:
                 log.warning("stray_job_stopped", submission_id=job.submission_id)
                 ray.stop(job.submission_id)
-        for job in [job for job in ours if job.state.is_over and (job.ended_at or old) < old][:MOST_FORGOTTEN]:
-            ray.delete(job.submission_id)
-    except RayUnreachable as error:
-        log.warning("ray_unreachable", error=str(error))

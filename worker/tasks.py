@@ -17,8 +17,7 @@ from worker.app import app
 from worker.connections import Connections
 from worker.launch import launch as launch_queued
 from worker.purge import purge_deleted
-from worker.reconcile import reconcile as reconcile_all
-from worker.reconcile import reconcile_run
+from worker.reconcile import reconcile_if_due, reconcile_run
 from worker.webhooks import deliver_alone, purge_old
 
 log = structlog.get_logger()
@@ -55,9 +54,9 @@ def cancel(run_id: str) -> None:
 
 @app.task(name="reconcile")
 def reconcile() -> None:
-    """Compare everything with Ray. Beat sends this every BASIN_RECONCILE_SECONDS."""
+    """Compare everything with Ray. Beat sends this every BASIN_RECONCILE_SECONDS; where it does not, the API does."""
     with database_may_be_away():
-        reconcile_all(connections())
+        reconcile_if_due(connections())
 
 
 @app.task(name="purge")

@@ -19,7 +19,8 @@ MOST_TOLD = 200
 def queue_order() -> tuple[ColumnElement[Any], ...]:
     """The order of the positions people see: priority, then who waits longest. Admission weighs fair share, too.
 
-    A run that lost its attempt waits anew, so one that keeps crashing does not hold up the others.
+    A run whose trainer failed waits anew, so one that keeps crashing does not hold up the others. One that lost its
+    attempt to the infrastructure, or was preempted, keeps its place.
     """
     return (Run.priority.desc(), Run.queued_at, Run.id)  # type: ignore[return-value]
 

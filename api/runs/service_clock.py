@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import structlog
 from sqlalchemy import Double, Engine, ScalarSelect, cast, func, select, text
@@ -36,11 +37,20 @@ def serving_seconds() -> ScalarSelect[float]:
     return select(func.coalesce(func.max(ServiceClock.serving_seconds), cast(0, Double))).scalar_subquery()
 
 
-class Ticker:
-    """The thread of the API process that ticks each second. A database that is away is logged once and waited for."""
+def silent_seconds() -> ScalarSelect[float]:
+    """Since an API last ticked, for use inside a statement; before the first tick, since the table was made."""
+    passed = cast(func.extract("epoch", func.now() - func.max(ServiceClock.ticked_at)), Double)
+    return select(func.coalesce(passed, cast(0, Double))).scalar_subquery()
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+
+class Ticker:
+    """The thread of the API process that ticks each second, and looks after what else is to be looked at so often.
+
+    A database that is away is logged once and waited for.
+    """
+
+    def __init__(self, engine: Engine, *, also: Callable[[], None]) -> None:
+        self._engine, self._also = engine, also
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="service-clock", daemon=True)
 
@@ -56,6 +66,7 @@ class Ticker:
         while not self._stop.is_set():
             try:
                 tick(self._engine)
+                self._also()
             except SQLAlchemyError as error:
                 if not fails:
                     log.warning("service_clock_stands", error=str(error).splitlines()[0])

@@ -213,8 +213,7 @@ def _control_plane(stack: Stack, client: httpx.AsyncClient) -> list[Part]:
         ),
         Part(
             name="beat",
-            command=lambda: [*celery, "beat", f"--schedule={run / 'beat'}", f"--pidfile={run / 'beat.pid'}",
-                             "--loglevel=INFO"],
+            command=lambda: [*celery, "beat", f"--pidfile={run / 'beat.pid'}", "--loglevel=INFO"],
             environment=environment,
             # Ray first: a reconcile that meets a Ray in the middle of its start waits ten seconds for an answer.
             needs=("valkey", "migrate", "ray"),

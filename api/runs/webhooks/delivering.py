@@ -50,6 +50,8 @@ class Taken:
     message_id: str
     type: str
     created_at: datetime
+    taken_at: datetime
+    """By the database's clock: receivers refuse a message whose time is minutes off."""
     data: dict[str, Any]
 
 
@@ -130,6 +132,7 @@ def begin(session: Session, webhook: Webhook, delivery: WebhookDelivery) -> Take
         message_id=delivery.message_id,
         type=delivery.type,
         created_at=delivery.created_at,
+        taken_at=now,
         data=delivery.data,
     )
 
@@ -141,7 +144,7 @@ def send_taken(settings: Settings, taken: Taken) -> Outcome:
         data["link"] = f"{settings.api_url.rstrip('/')}/runs/{run_id}"
     body = body_of(taken.type, taken.created_at, data)
     keys = [secret_of(settings.secret, taken.webhook_id, nonce) for nonce in taken.nonces]
-    headers = signed_headers(taken.message_id, body, keys)
+    headers = signed_headers(taken.message_id, body, keys, now=taken.taken_at)
     return send(taken.url, headers, body, PrivateHosts.parsed(settings.webhook_private_hosts))
 
 

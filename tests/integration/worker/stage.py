@@ -50,6 +50,19 @@ def until(look: Callable[[], Found | None], *, what: str, within: float = 30) ->
         time.sleep(0.05)
 
 
+def delete_for_good(ray: RayJobs, submission_id: str, *, within: float = 60) -> None:
+    """Makes Ray forget a job that is over. One deleted too soon after its end Ray enters once more, as failed."""
+    end, looks = time.monotonic() + within, 0
+    while looks < 6:
+        assert time.monotonic() < end, f"Ray still remembers {submission_id} after {within} s"
+        if ray.job(submission_id).state is JobState.gone:
+            looks += 1
+        else:
+            ray.delete(submission_id)
+            looks = 0
+        time.sleep(0.5)
+
+
 class Stage:
     """Everything a test does to a stack, and everything it looks at."""
 
@@ -58,6 +71,7 @@ class Stage:
         self.connections = Connections(settings)
         self._trainer = trainer
         self.jobs_do(SLEEPS)
+        self.api_serves(0)
         with self.connections.transaction() as session:
             user = User(name=f"person-{secrets.token_hex(4)}", role="member")
             session.add(user)
@@ -137,10 +151,15 @@ class Stage:
 
     def api_serves(self, seconds: float) -> None:
         self.execute(
-            "INSERT INTO service_clock (id, serving_seconds) VALUES (1, :s)"
-            " ON CONFLICT (id) DO UPDATE SET serving_seconds = service_clock.serving_seconds + :s",
+            "INSERT INTO service_clock (id, serving_seconds, ticked_at) VALUES (1, :s, now() + interval '1 day')"
+            " ON CONFLICT (id) DO UPDATE SET serving_seconds = service_clock.serving_seconds + :s,"
+            " ticked_at = excluded.ticked_at",  # It goes on ticking, however long the test takes.
             s=seconds,
         )
+
+    def api_is_away(self, seconds: float) -> None:
+        self.api_serves(0)
+        self.execute("UPDATE service_clock SET ticked_at = now() - make_interval(secs => :s)", s=seconds)
 
     def wall_clock_moves(self, seconds: float) -> None:
         """For all moments that the worker compares with now."""
@@ -202,9 +221,7 @@ class Stage:
         with self.ray() as ray:
             ray.stop(submission_id)
             until(lambda: ray.job(submission_id).state.is_over, what=f"{submission_id} over")
-            # Ray enters a job that is deleted too soon after its end once more, as failed.
-            time.sleep(2.5)
-            ray.delete(submission_id)
+            delete_for_good(ray, submission_id)
 
     def end_reason(self, run_id: str, number: int) -> EndReason | None:
         with self.connections.transaction() as session:

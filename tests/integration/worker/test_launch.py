@@ -9,7 +9,7 @@ from sqlalchemy import func
 
 from api.runs.status import RunStatus
 from tests.integration.services import free_port
-from tests.integration.worker.stage import Stage
+from tests.integration.worker.stage import CRASHES, Stage
 from trainer.contract.ends import EndReason
 from trainer.contract.reports import LaunchPayload
 from worker.connections import Connections
@@ -26,8 +26,10 @@ def without_ray(stage: Stage) -> Connections:
 class TestLaunch:
     def test_a_message_delivered_a_hundred_times_at_once_gives_one_attempt_and_one_job(self, stage: Stage) -> None:
         run_id = stage.submit(workers=2)
+        many = Connections(stage.settings, pool_size=8)  # Whoever waits for the lock holds one.
         with ThreadPoolExecutor(100) as pool:
-            started = list(pool.map(lambda _: launch(stage.connections), range(100)))
+            started = list(pool.map(lambda _: launch(many), range(100)))
+        many.close()
         assert sum(len(each) for each in started) == 1
         attempt = stage.attempt(run_id)
         assert (attempt.number, attempt.submission_id, attempt.world_size) == (1, f"run-{run_id}-1", 2)
@@ -134,3 +136,36 @@ class TestLaunchWhileRayIsAway:
         reconcile(stage.connections)
         (second,) = stage.attempts(run_id)[1:]
         assert stage.until_job(second.submission_id, JobState.running)
+
+
+class TestLaunchWhileTheApiIsAway:
+    def test_nothing_starts_that_no_trainer_could_claim_and_the_run_says_so_then_starts(self, stage: Stage) -> None:
+        run_id = stage.submit()
+        stage.api_is_away(31)
+        assert launch(stage.connections) == []
+        assert reconcile(stage.connections)
+        run = stage.run(run_id)
+        assert (run.status, stage.attempts(run_id)) == (RunStatus.queued, [])
+        assert run.wait_reason == "the API does not answer, so no trainer could claim the run"
+        stage.api_serves(1)
+        launch(stage.connections)
+        assert stage.run(run_id).status == RunStatus.launching
+
+    def test_a_trainer_that_waited_for_it_in_vain_is_no_failure_of_its_run(self, stage: Stage) -> None:
+        stage.jobs_do(CRASHES)
+        stage.api_serves(1)
+        run_id = stage.submit(limits={"max_failures": 0})
+        launch(stage.connections)
+        stage.until_job(f"run-{run_id}-1", JobState.ended)
+        stage.wall_clock_moves(900)
+        reconcile(stage.connections)
+        run = stage.run(run_id)
+        assert (run.status, run.failures) == (RunStatus.queued, 0)
+        assert stage.end_reason(run_id, 1) is EndReason.launch_timed_out
+        assert "the API was away" in (stage.attempt(run_id).detail or "")
+        stage.wall_clock_moves(2)
+        launch(stage.connections)
+        stage.until_job(f"run-{run_id}-2", JobState.ended)
+        stage.api_serves(900)
+        reconcile(stage.connections)
+        assert stage.run(run_id).status == RunStatus.failed, "this time it was served"

@@ -77,10 +77,10 @@ class TestPause:
     def test_who_does_not_save_in_time_is_stopped_and_the_run_stands_at_its_last_checkpoint(self, stage: Stage) -> None:
         run_id = training(stage)
         stage.pause(run_id)
-        stage.wall_clock_moves(stage.settings.cancel_grace_seconds - 5)
+        stage.wall_clock_moves(stage.settings.cancel_grace_seconds - 60)
         reconcile(stage.connections)
         assert not is_stopped(stage, run_id)
-        stage.wall_clock_moves(5)
+        stage.wall_clock_moves(60)
         reconcile(stage.connections)
         assert "did not end within 120 s of being told to pause" in texts(stage, run_id)[-1]
         stage.until_job(f"run-{run_id}-1", JobState.ended)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import time
 
 import pytest
 
 from tests.integration.services import free_port
 from tests.integration.worker.conftest import SLOTS, RayServer
-from tests.integration.worker.stage import Stage, until
+from tests.integration.worker.stage import Stage, delete_for_good, until
 from worker.ray_jobs import JobRequest, JobState, RayJobs, RayRefused, RayUnreachable, translated
 
 
@@ -38,8 +37,7 @@ class TestAJobsLife:
             over = stage.until_job(asked.submission_id, JobState.ended)
             assert over.ended_at is not None
             ray.stop(asked.submission_id)
-            time.sleep(2.5)  # Ray enters a job that is deleted too soon after its end once more, as failed.
-            ray.delete(asked.submission_id)
+            delete_for_good(ray, asked.submission_id)
             assert ray.job(asked.submission_id).state is JobState.gone
             assert asked.submission_id not in ray.jobs()
 

@@ -18,7 +18,7 @@ from trainer.contract.reports import CheckpointReport, EndedReport, MetricsRepor
 from worker.connections import Connections
 from worker.launch import job_request, launch
 from worker.ray_jobs import JobRequest, JobState
-from worker.reconcile import reconcile, reconcile_run
+from worker.reconcile import reconcile, reconcile_if_due, reconcile_run
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE_SECONDS = 60
@@ -128,6 +128,7 @@ class TestADeadTrainer:
         run = stage.run(run_id)
         assert (run.status, run.failures) == (RunStatus.queued, 1)
         assert stage.end_reason(run_id, 1) is EndReason.trainer_crashed
+        assert run.queued_at > run.created_at, "one whose trainer crashes holds nobody up"
         assert "waiting" in (stage.attempt(run_id).log_tail or "")
         assert len(stage.attempts(run_id)) == 1, "it backs off"
         stage.wall_clock_moves(2)
@@ -142,7 +143,8 @@ class TestADeadTrainer:
         stage.api_serves(LEASE_SECONDS)
         reconcile(stage.connections)
         assert stage.end_reason(run_id, 1) is EndReason.node_lost
-        assert stage.run(run_id).status == RunStatus.queued
+        run = stage.run(run_id)
+        assert (run.status, run.queued_at) == (RunStatus.queued, run.created_at), "it keeps its place"
 
     def test_an_outage_of_the_api_relaunches_nothing_however_long(self, stage: Stage) -> None:
         run_id = training(stage)
@@ -157,6 +159,7 @@ class TestADeadTrainer:
         run_id = stage.submit()
         for number in (1, 2, 3):
             stage.wall_clock_moves(61)
+            stage.api_serves(61)
             launch(stage.connections)
             stage.until_job(f"run-{run_id}-{number}", JobState.ended)
             reconcile(stage.connections)
@@ -227,13 +230,30 @@ class TestCancelling:
         run = stage.run(run_id)
         assert (run.status, run.reason) == (RunStatus.cancelled, EndReason.cancelled_by_user)
 
+    def test_a_launch_whose_job_never_begins_is_cancelled_though_ray_cannot_stop_it(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("worker.ray_jobs.DRIVER_RESOURCE", {"nowhere": 1})
+        run_id = stage.submit()
+        launch(stage.connections)
+        stage.cancel(run_id)
+        reconcile_run(stage.connections, run_id)
+        assert stage.attempt(run_id).stop_requested_at is not None
+        reconcile(stage.connections)
+        assert stage.jobs()[f"run-{run_id}-1"].state is JobState.pending
+        assert stage.run(run_id).status == RunStatus.cancelling
+        stage.wall_clock_moves(30)
+        reconcile(stage.connections)
+        assert stage.run(run_id).status == RunStatus.cancelled
+        assert stage.attempt(run_id).slots_released_at is not None
+
     def test_a_trainer_has_its_grace_then_its_job_is_stopped(self, stage: Stage) -> None:
         run_id = training(stage)
         stage.cancel(run_id)
-        stage.wall_clock_moves(stage.settings.cancel_grace_seconds - 5)
+        stage.wall_clock_moves(stage.settings.cancel_grace_seconds - 60)
         reconcile(stage.connections)
         assert stage.attempt(run_id).stop_requested_at is None
-        stage.wall_clock_moves(5)
+        stage.wall_clock_moves(60)
         reconcile(stage.connections)
         stage.until_job(f"run-{run_id}-1", JobState.ended)
         reconcile(stage.connections)
@@ -289,6 +309,15 @@ class TestThePass:
             assert not reconcile(stage.connections)
         assert reconcile(stage.connections)
 
+    def test_of_messages_that_piled_up_one_makes_a_pass(self, stage: Stage) -> None:
+        unhurried = Connections(stage.settings.model_copy(update={"reconcile_seconds": 3600}))
+        assert [reconcile_if_due(unhurried) for _ in range(5)] == [True, False, False, False, False]
+        stage.execute("UPDATE heartbeats SET at = at - interval '1801 s'")
+        assert [reconcile_if_due(unhurried) for _ in range(2)] == [True, False]
+        stage.execute("UPDATE heartbeats SET at = at + interval '40 days'")
+        assert reconcile_if_due(unhurried), "a time that has not come is no reason to wait for it"
+        unhurried.close()
+
     def test_slots_are_free_again_when_the_job_is_over_and_the_next_run_starts(self, stage: Stage) -> None:
         first, second = training(stage, workers=2), stage.submit(workers=2)
         stage.report(first, Writer.driver, ended(EndReason.completed))
@@ -333,10 +362,10 @@ class TestThePass:
         )
         reconcile(stage.connections)
         assert known(stage) == [("host-a", 2, True), ("host-b", 8, False)]
-        stage.wall_clock_moves(86_395)
+        stage.wall_clock_moves(86_000)
         reconcile(stage.connections)
         assert known(stage) == [("host-a", 2, True), ("host-b", 8, False)]
-        stage.wall_clock_moves(10)
+        stage.wall_clock_moves(500)
         reconcile(stage.connections)
         assert known(stage) == [("host-a", 2, True)]
 

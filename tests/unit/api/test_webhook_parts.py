@@ -7,6 +7,7 @@ import json
 import socket
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +20,11 @@ from api.runs.status import MOVES, RunStatus
 from api.runs.webhooks import sending
 from api.runs.webhooks.addresses import PrivateHosts
 from api.runs.webhooks.back_off import DELAYS_SECONDS, MAX_ATTEMPTS, delay_seconds
+from api.runs.webhooks.delivering import Taken, send_taken
 from api.runs.webhooks.notices import EventType, event_of
 from api.runs.webhooks.sending import EXCERPT_BYTES, Outcome, send
 from api.runs.webhooks.signing import body_of, new_nonce, secret_of, signed_headers
+from api.settings import Settings
 from tests.integration.api.receiver import Answer, Receiver
 
 KEY = SecretStr("k" * 32)
@@ -101,6 +104,23 @@ class TestEvents:
 
     def test_a_submission_is_told_as_queued(self) -> None:
         assert event_of(None, "queued") is EventType.queued
+
+
+class TestSendTaken:
+    def test_the_time_that_is_signed_is_the_databases(self) -> None:
+        moment = datetime(2026, 1, 1, 12, tzinfo=UTC)
+        settings = Settings(
+            database_url="postgresql+psycopg://basin@127.0.0.1/basin", broker_url="redis://127.0.0.1:6379/0",
+            storage=Path("/storage"), loopback=True, webhook_private_hosts=("127.0.0.1",),
+        )  # fmt: skip
+        with Receiver() as receiver:
+            taken = Taken(
+                delivery_id=1, number=1, lease="l", webhook_id="w", url=receiver.url, nonces=("n",), message_id="msg_1",
+                type="run.started", created_at=moment, taken_at=moment, data={},
+            )  # fmt: skip
+            assert send_taken(settings, taken).is_success
+        [request] = receiver.requests
+        assert request.headers["webhook-timestamp"] == str(int(moment.timestamp()))
 
 
 class TestSend:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from kombu.utils.imports import symbol_by_name
 from pydantic import SecretStr
 
 from api.runs.webhooks.delivering import LEASE_SECONDS
@@ -13,6 +14,7 @@ from api.runs.webhooks.sending import TIMEOUT_SECONDS
 from api.settings import Settings
 from worker import tasks
 from worker.app import configuration
+from worker.beat import SteadyScheduler
 from worker.ray_jobs import CONNECT_SECONDS, SUBMIT_SECONDS
 from worker.webhooks import BUDGET_SECONDS
 
@@ -42,10 +44,12 @@ class TestConfiguration:
         assert TIMEOUT_SECONDS < LEASE_SECONDS
 
     @pytest.mark.parametrize("seconds", [0.2, 2, 60])
-    def test_beat_sends_reconcile_and_old_ones_expire(self, seconds: float) -> None:
-        entry = configuration(settings(seconds))["beat_schedule"]["reconcile"]
+    def test_beat_sends_reconcile_and_no_message_is_judged_by_two_clocks(self, seconds: float) -> None:
+        made = configuration(settings(seconds))
+        entry = made["beat_schedule"]["reconcile"]
         assert (entry["task"], entry["schedule"]) == ("reconcile", seconds)
-        assert seconds < entry["options"]["expires"] <= max(5, 2 * seconds)
+        assert all("expires" not in each["options"] for each in made["beat_schedule"].values())
+        assert symbol_by_name(made["beat_scheduler"]) is SteadyScheduler
 
 
 def test_the_tasks_have_the_names_that_the_api_sends(monkeypatch: pytest.MonkeyPatch) -> None:

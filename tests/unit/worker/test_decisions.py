@@ -83,9 +83,13 @@ class TestJudgeForAnything:
         assert isinstance(judge(replace(seen, job=None), LIMITS), Wait)
 
     @given(ANY_SEEN)
-    def test_an_attempt_ends_and_frees_its_slots_only_when_its_job_is_over(self, seen: Seen) -> None:
+    def test_an_attempt_ends_and_frees_its_slots_only_when_its_job_is_over_or_cannot_be_claimed_any_more(
+        self, seen: Seen
+    ) -> None:
         if isinstance(judge(seen, LIMITS), EndAttempt | ReleaseSlots):
-            assert seen.job in OVER
+            asked = seen.stop_asked_seconds_ago
+            never_began = seen.job is JobState.pending and not seen.claimed and asked is not None and asked >= 30
+            assert seen.job in OVER or never_began
 
     @given(ANY_SEEN)
     def test_a_job_is_only_submitted_when_ray_does_not_know_it_and_no_trainer_ever_claimed(self, seen: Seen) -> None:
@@ -154,6 +158,27 @@ class TestJudgeAJobThatLives:
         stopped = replace(TRAINING, quiet_seconds=700, silence_told=True, stop_asked_seconds_ago=29)
         assert isinstance(judge(stopped, LIMITS), Wait)
         assert isinstance(judge(replace(stopped, stop_asked_seconds_ago=30), LIMITS), StopJob)
+
+    @pytest.mark.parametrize(
+        ("seen", "reason"),
+        [
+            (replace(LAUNCHED, quiet_seconds=180), EndReason.launch_timed_out),
+            (replace(CANCELLING, claimed=False), EndReason.cancelled_by_user),
+            (replace(PAUSING, claimed=False), EndReason.paused),
+            (replace(LAUNCHED, limit_reached=EndReason.deadline_passed), EndReason.deadline_passed),
+        ],
+    )
+    def test_a_job_that_stays_pending_after_it_was_told_to_stop_ends_its_attempt(
+        self, seen: Seen, reason: EndReason
+    ) -> None:
+        pending = replace(seen, job=JobState.pending)
+        assert isinstance(judge(pending, LIMITS), StopJob)
+        assert isinstance(judge(replace(pending, stop_asked_seconds_ago=29), LIMITS), Wait)
+        stuck = replace(pending, stop_asked_seconds_ago=30)
+        assert told(judge(stuck, LIMITS)) is reason
+        assert judge(replace(stuck, ended=True), LIMITS) == ReleaseSlots()
+        assert isinstance(judge(replace(stuck, job=JobState.running), LIMITS), StopJob), "it may have begun"
+        assert isinstance(judge(replace(stuck, claimed=True), LIMITS), StopJob), "a trainer holds it"
 
     def test_a_driver_that_reported_its_end_has_a_lease_to_exit(self) -> None:
         ending = replace(TRAINING, reported=EndReason.completed)
@@ -267,6 +292,17 @@ class TestJudgeAJobThatIsOver:
         assert told(verdict) is EndReason.launch_timed_out
         assert "exit code 1" in str(verdict)
 
+    def test_a_launch_that_nobody_could_claim_while_the_api_was_away_counts_as_no_failure(self) -> None:
+        gave_up = replace(LAUNCHED, job=JobState.ended, age_seconds=930, quiet_seconds=899)
+        away = judge(gave_up, LIMITS)
+        assert told(away) is EndReason.launch_timed_out
+        assert isinstance(away, EndAttempt)
+        assert not away.counts
+        assert "the API was away for 31 s" in away.detail
+        served = judge(replace(gave_up, quiet_seconds=900), LIMITS)
+        assert isinstance(served, EndAttempt)
+        assert served.counts
+
     def test_a_launch_that_never_reached_ray_is_sent_again(self) -> None:
         lost = replace(LAUNCHED, job=JobState.gone, submitted=False, age_seconds=10)
         assert judge(lost, LIMITS) == Submit()
@@ -356,6 +392,14 @@ class TestAfterEnd:
         assert did == RetryRun(failures=Failures(count=1, at_step=101), back_off_seconds=1)
         did = after_end(RunStatus.running, EndReason.node_lost, used_up, newest_checkpoint_step=100, limits=LIMITS)
         assert did == FinishRun(to=RunStatus.failed, reason=EndReason.node_lost)
+
+    def test_an_end_that_does_not_count_leaves_the_budget_as_it_is(self) -> None:
+        used_up = Failures(count=LIMITS.max_failures, at_step=7)
+        did = after_end(
+            RunStatus.launching, EndReason.launch_timed_out, used_up, newest_checkpoint_step=7, limits=LIMITS,
+            counts=False,
+        )  # fmt: skip
+        assert did == RetryRun(failures=used_up, back_off_seconds=1)
 
     def test_a_budget_of_zero_fails_at_the_first(self) -> None:
         none = replace(LIMITS, max_failures=0)
