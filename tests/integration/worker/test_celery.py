@@ -31,7 +31,6 @@ from worker import tasks
 from worker.broker import outlive_the_broker
 from worker.ray_jobs import JobState
 
-
 BOOT_SECONDS = 120
 """Until Celery's processes have started on a busy machine."""
 
