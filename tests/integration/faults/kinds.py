@@ -72,14 +72,15 @@ def kill_driver(ground: Ground, chance: random.Random) -> Strike:
 def kill_rank(ground: Ground, chance: random.Random) -> Strike:
     """Rank 1 reports nothing itself; rank 0 does."""
     rank = chance.choice((0, 1))
+    return Strike(lambda run_id: kill_process_of(ground, run_id, rank))
 
-    def now(run_id: str) -> None:
-        logs = sorted(ground.storage.rglob(f"{run_id}/**/rank-{rank}.log"))
-        found = re.search(rf"Rank {rank} is process (\d+)", logs[-1].read_text(encoding="utf-8"))
-        assert found, logs[-1].read_text(encoding="utf-8")
-        os.kill(int(found[1]), signal.SIGKILL)
 
-    return Strike(now)
+def kill_process_of(ground: Ground, run_id: str, rank: int) -> None:
+    """The process of a rank in the newest attempt."""
+    logs = sorted(ground.storage.rglob(f"{run_id}/**/rank-{rank}.log"))
+    found = re.search(rf"Rank {rank} is process (\d+)", logs[-1].read_text(encoding="utf-8"))
+    assert found, logs[-1].read_text(encoding="utf-8")
+    os.kill(int(found[1]), signal.SIGKILL)
 
 
 def fill_disk(ground: Ground, chance: random.Random) -> Strike:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+CHECKPOINT_EVERY = 20
+"""Steps, unless a test says otherwise."""
+
 
 def digits_run(
-    *, steps: int, seed: int = 7, workers: int = 2, checkpoint_every: int = 20, log_every: int = 1
+    *, steps: int, seed: int = 7, workers: int = 2, checkpoint_every: int = CHECKPOINT_EVERY, log_every: int = 1
 ) -> dict[str, Any]:
     """LookSAM, k=5, on digits: every kind of state (moments, stored direction, c, schedule) must survive a kill."""
     return {

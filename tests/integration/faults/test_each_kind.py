@@ -17,9 +17,10 @@ import torch
 
 from tests.integration.faults import verdict
 from tests.integration.faults.__main__ import played
-from tests.integration.faults.campaign import Campaign, Case, Outcome
+from tests.integration.faults.campaign import STEPS, Campaign, Case, Outcome
 from tests.integration.faults.ground import Ground
-from tests.integration.faults.kinds import KINDS
+from tests.integration.faults.kinds import KINDS, kill_process_of, kill_rank
+from tests.integration.faults.specs import CHECKPOINT_EVERY, digits_run
 from tests.integration.faults.watching import Points, Watch
 from trainer import checkpoint
 
@@ -46,6 +47,26 @@ def test_a_run_survives(kind, ground: Ground, campaign: Campaign) -> None:
     if kind.name == "full disk" and ground.disk is None:
         pytest.skip("only root can mount a small disk")
     assert campaign.play(Case(kind, NUMBER)).violations == []
+
+
+def test_killing_rank_1_goes_on_from_the_last_checkpoint(ground: Ground, campaign: Campaign) -> None:
+    """Past the second checkpoint, so that a run which began again at step 0 would be seen."""
+    case = Case(next(kind for kind in KINDS if kind.ready is kill_rank), NUMBER)
+    expected = campaign.undisturbed(case.seed)
+    run_id = ground.watch.submit(digits_run(steps=STEPS, seed=case.seed))
+    ground.watch.until_step(run_id, 2 * CHECKPOINT_EVERY + 2)
+    saved = max(checkpoint.step_of(path) or 0 for path in ground.storage.rglob(f"{run_id}/**/checkpoints/step-*"))
+    kill_process_of(ground, run_id, 1)
+    run = ground.watch.until_ended(run_id)
+    assert verdict.of_the_end(ground, case.kind, run) == []
+    first, second = run["attempts"]
+    # One more may have been written between the look and the kill.
+    assert (first["resume_step"], second["resume_step"] % CHECKPOINT_EVERY) == (0, 0)
+    assert second["resume_step"] >= saved >= CHECKPOINT_EVERY
+    weights = verdict.final_weights(ground, run_id, STEPS)
+    assert verdict.different_weights(weights, expected.weights) == []
+    assert verdict.different(ground.watch.points(run_id), expected.points) == []
+    verdict.forget(ground, run_id)
 
 
 class TestTheVerdict:

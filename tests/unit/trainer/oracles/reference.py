@@ -153,10 +153,17 @@ class Reference:
 
 
 class Momentum:
-    """SGD with momentum and L2 decay of the tensors of two axes or more, by hand."""
+    """SGD with momentum and L2 decay of the tensors of two axes or more, by hand.
 
-    def __init__(self, momentum: float = 0.9, weight_decay: float = 0.0, *, nesterov: bool = False) -> None:
+    `lr_shares`: each tensor's share of the learning rate; None: all of it.
+    """
+
+    def __init__(
+        self, momentum: float = 0.9, weight_decay: float = 0.0, *, nesterov: bool = False,
+        lr_shares: Sequence[float] | None = None,
+    ) -> None:  # fmt: skip
         self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
+        self.lr_shares = lr_shares
         self.velocity: Arrays | None = None
 
     def step(self, w: Arrays, d: Arrays, lr: float) -> Arrays:
@@ -164,7 +171,8 @@ class Momentum:
         before = self.velocity or [np.zeros_like(dl) for dl in d]
         self.velocity = [self.momentum * v + dl for v, dl in zip(before, d, strict=True)]
         update = [dl + self.momentum * v for v, dl in zip(self.velocity, d, strict=True)] if self.nesterov else None
-        return [wl - lr * u for wl, u in zip(w, update or self.velocity, strict=True)]
+        shares = self.lr_shares or [1.0] * len(w)
+        return [wl - share * lr * u for wl, u, share in zip(w, update or self.velocity, shares, strict=True)]
 
 
 def train(

@@ -1,4 +1,4 @@
-"""O7 and O8; O1 to O6 are in test_looksam.py of the folder above.
+"""O6 for every k and alpha, O7 and O8; O1 to O6 are in test_looksam.py of the folder above.
 
 O8's models have at most 100 weights, so that their Hessian H is computed in full. With h = g/||g||, to first order in
 rho: g_s = g + rho*H*h, g_v = rho*(H*h - (h'H*h)h), ||g_v|| = rho*sqrt(h'H^2*h - (h'H*h)^2).
@@ -53,6 +53,31 @@ def gradient_direction_and_hessian(model: Model) -> tuple[np.ndarray, np.ndarray
     w, (x, labels) = model.numpy.start(), model.batch(0)
     g = joined(model.numpy.loss_and_gradient(w, x, labels)[1])
     return g, g / size(g), model.numpy.hessian(w, x, labels)
+
+
+@pytest.mark.parametrize("scale", [8.0, 3.0])
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.7, "auto", "fresh_ratio"])
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_o6_scaling_the_start_and_rho_scales_the_path(quadratic, k, alpha, scale):
+    """b = 0: trajectory(c w0, c rho) = c trajectory(w0, rho), at each of twelve steps."""
+
+    def path(factor: float) -> list[torch.Tensor]:
+        w0 = factor * torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+        hessian = torch.diag(torch.tensor([3.0, 1.0, 0.2], dtype=torch.float64))
+        problem = quadratic(hessian, torch.zeros_like(w0), w0, [1, 2])
+        step = problem.step_of(method_of({"name": "looksam", "rho": 0.05 * factor, "k": k, "alpha": alpha}))
+        weights = []
+        for t in range(12):
+            step(t, problem)
+            problem.descend(0.1)
+            weights.append(problem.weight_vector())
+        return weights
+
+    assert not torch.equal(path(1.0)[-1], path(1.0)[0])
+    for scaled, plain in zip(path(scale), path(1.0), strict=True):
+        # A factor of 8 is exact in every operation. One of 3 rounds, 1e-16 each; g_v is a difference some fifty times
+        # smaller than its terms, and ||g||/||g_v|| scales it up again: a few 1e-15, for twelve contracting steps.
+        assert (scaled - scale * plain).norm() <= (0 if scale == 8.0 else 1e-13) * scaled.norm()
 
 
 @pytest.mark.parametrize(

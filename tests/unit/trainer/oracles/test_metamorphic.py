@@ -1,4 +1,4 @@
-"""Changes that must not matter, or must: M1 layer-wise, M2, M3, M4 per tensor, M6.
+"""Changes that must not matter, or must: M1 layer-wise and under AdamW, M2, M3, M4 per tensor, M6.
 
 M1, M4 and M5 of the global methods are in test_looksam.py of the folder above.
 """
@@ -12,9 +12,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.unit.trainer.oracles.network import Arrays, Network, batch, joined, size
+from tests.unit.trainer.oracles.reference import Momentum
+from tests.unit.trainer.oracles.test_fifty_steps import STEPS, assert_agree, expected
 from tests.unit.trainer.oracles.trained import method_of, network_loss, trained
 from trainer.contract.optimizers import SGD, AdamW
 
@@ -71,6 +73,26 @@ def test_m1_holds_per_tensor_and_wherever_the_ascent_is_taken(objective, documen
         )  # fmt: skip
 
     assert np.array_equal(end(1.0), end(1024.0))
+
+
+@pytest.mark.parametrize("document", [*METHODS, *PER_TENSOR, *LAYERWISE], ids=words)
+def test_m1_under_adamw_the_loss_times_1024_trains_nearly_the_same_unless_literal(objective, document):
+    """Adam divides the mean of d by the root of its square plus eps, so that eps alone knows the size of the loss."""
+
+    def end(factor: float, eps: float) -> np.ndarray:
+        optimizer = AdamW(name="adamw", lr=0.01, eps=eps)
+        rows = trained(objective, document, NETWORK.start(), one_batch, 20, optimizer=optimizer, factor=factor)
+        return joined(rows[-1].weights)
+
+    moved = size(end(1.0, 1e-8) - joined(NETWORK.start()))
+    apart = {eps: size(end(1024.0, eps) - end(1.0, eps)) / moved for eps in (1e-8, 1e-10)}
+    if document.get("layerwise") == "literal":
+        assert min(apart.values()) > 1e-3
+    else:
+        # eps over a typical |d| of 1e-2 is 1e-6 of a step, and over the smallest elements, near 1e-4, a hundred times
+        # that. What differs is eps, so a hundredth of it leaves a hundredth, within a factor of two.
+        assert 0 < apart[1e-8] < 1e-4
+        assert 50 < apart[1e-8] / apart[1e-10] < 200
 
 
 @pytest.mark.parametrize("document", [*METHODS, *PER_TENSOR, *LAYERWISE], ids=words)
@@ -165,8 +187,31 @@ class TestM4PerTensor:
         assert torch.equal(self.end(random_quadratic, (1,) * 6, "per_tensor", alpha), problem.weight_vector())
 
 
+class Layers(nn.ParameterList):
+    """The network's tensors as a model that says, as timm's do, which layer each belongs to."""
+
+    def group_matcher(self, *, coarse: bool):
+        """Matrix and bias of each layer; the gain belongs to the last."""
+        return lambda name: min(int(name) // 2, len(NETWORK.widths) - 2)
+
+
 class TestM6:
-    """What the product has of it: two groups of the base optimizer, decayed and not. rho and lr are one for all."""
+    """What the product has of it: groups of the base optimizer with their own weight decay and, under `layer_decay`,
+    their own learning rate. rho is one for all."""
+
+    @pytest.mark.parametrize("document", [*METHODS, PER_TENSOR[1], *LAYERWISE], ids=words)
+    def test_m6_groups_with_their_own_learning_rate(self, objective, document):
+        """As the groups fed by hand: d by the NumPy reference over all tensors at once, each with its own rate."""
+        start, shares = NETWORK.start(), [0.7**layers for layers in (2, 2, 1, 1, 0, 0, 0)]
+        assert len(Layers(map(torch.from_numpy, start))) == len(shares)
+        ours = trained(
+            objective, document, start, one_batch, STEPS, model=Layers(map(torch.from_numpy, start)),
+            optimizer=SGD(name="sgd", lr=0.05, weight_decay=0.1, layer_decay=0.7),
+        )  # fmt: skip
+        by_hand = Momentum(weight_decay=0.1, lr_shares=shares)
+        assert_agree(ours, expected(document, start, one_batch, base=by_hand))
+        even = expected(document, start, one_batch, base=Momentum(weight_decay=0.1))
+        assert size(joined(ours[-1].weights) - joined(even[-1].weights)) > 0.01, "the rates matter"
 
     @pytest.mark.parametrize("document", [*METHODS, *PER_TENSOR, *LAYERWISE], ids=words)
     def test_m6_groups_with_their_own_weight_decay(self, objective, document):

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unit.trainer.oracles.network import Network, batch, size
+from tests.unit.trainer.oracles.network import Network, batch, joined, size
 from tests.unit.trainer.oracles.test_closed_forms import MODELS, each_model, gradient_direction_and_hessian, problem_of
 from tests.unit.trainer.oracles.trained import method_of, trained
+from trainer import looksam
 from trainer.contract.optimizers import SGD
 from trainer.step import choose_step
 
@@ -112,3 +113,31 @@ def test_staleness_shows_whether_the_batch_repeats(objective):
     fixed, fresh = median(lambda t: [batch(0, noise=1.0)]), median(lambda t: [batch(t, noise=1.0)])
     assert fixed > 0.6  # found: 0.74
     assert abs(fresh) < 0.3  # found: 0.18
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.7, "auto", "fresh_ratio"])
+def test_the_size_of_d_at_reuses_follows_the_stale_directions_cosine_with_g(run, small_spec, monkeypatch, alpha):
+    """||d||^2 = ||g||^2 (1 + alpha^2 + 2 alpha cos(g, g_v)), with g_v one to four steps old in a whole run.
+
+    No signal shows cos(g, g_v) at a reuse, so it is computed here, in NumPy, from what the step was handed.
+    """
+    reuse, seen = looksam.reuse, []
+
+    def watched(gradient, direction, norms, strength, *scope):
+        g, u = (joined([part.numpy() for part in each]) for each in (gradient, direction))
+        reuse(gradient, direction, norms, strength, *scope)
+        seen.append((g, u, joined([part.numpy() for part in gradient]), strength.item()))
+
+    monkeypatch.setattr(looksam, "reuse", watched)
+    run(small_spec(method={"name": "looksam", "rho": 0.1, "k": 5, "alpha": alpha}, steps=15, precision="fp64"))
+    assert len(seen) == 15 - 3
+    cosines = []
+    for g, u, d, strength in seen:
+        cosine = g @ u / (size(g) * size(u))
+        # Sums of some five thousand float64 products: 1e-14 at most.
+        assert d @ d == pytest.approx(g @ g * (1 + strength**2 + 2 * strength * cosine), rel=1e-13)
+        assert size(d - g - strength * size(g) * u) <= 1e-14 * size(d)
+        cosines.append(abs(cosine))
+    # Fresh it would be orthogonal to 1e-13; stale it is not, so that the last term of the formula is there to be seen.
+    assert min(cosines) > 1e-4
+    assert max(strength for _, _, _, strength in seen) > 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import TypeAdapter
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.unit.trainer.oracles.network import Arrays, Network
 from tests.unit.trainer.oracles.reference import Row
@@ -42,11 +42,12 @@ def trained(
     objective: Any, document: dict[str, Any], start: Arrays, batches: Batches, steps: int, *,
     loss: LossOf | None = None, optimizer: OptimizerSpec | None = None, lr: Callable[[int], float] | None = None,
     rho: Callable[[int], float] | None = None, loss_scale: float = 1.0, factor: float = 1.0,
-    dtype: torch.dtype = torch.float64,
+    dtype: torch.dtype = torch.float64, model: nn.Module | None = None,
 ) -> list[Row]:  # fmt: skip
     """What `steps` steps leave. `factor` is part of the loss; `loss_scale` is the scaler's, taken off d as in the loop.
 
-    `objective` is the fixture; the loss is that of the network unless another is given.
+    `objective` is the fixture; the loss is that of the network unless another is given. `model`: whose parameters, in
+    the order of `start`, say which layer each tensor belongs to, for layer decay.
     """
     loss, optimizer = loss or partial(network_loss, Network()), optimizer or SGD(name="sgd", lr=0.05)
     current = 0
@@ -62,7 +63,7 @@ def trained(
     problem.tensors.loss_scale.factor = loss_scale
     for weight, gradient in zip(problem.weights, problem.gradients, strict=True):
         weight.grad = gradient
-    guarded = GuardedOptimizer(optimizer, problem.weights)
+    guarded = GuardedOptimizer(optimizer, problem.weights, model, None if model is None else list(model.parameters()))
     step = choose_step(method_of(document), problem.tensors, problem.state, rho=rho)
     rows = []
     for current in range(steps):
