@@ -137,7 +137,7 @@ def test_m8_sharded_is_plain_data_parallel_is_one_process(two_ranks, run, small_
     assert max(first[0]["all_reduced"]) <= len(parts[0])
 
 
-def test_a_sharded_run_goes_on_bit_for_bit_and_with_another_sharding(two_ranks, run, small_spec, tmp_path):
+def test_m9_a_sharded_run_goes_on_bit_for_bit_and_with_another_sharding(two_ranks, run, small_spec, tmp_path):
     """M9 for shards, in each phase of k; and checkpoints are whole, so the sharding may change between two attempts."""
     sharded, plain = (on_two(small_spec, sharding, method=LOOKSAM) for sharding in ("full", "none"))
     items: list[dict[str, Any]] = [{"spec": sharded}, {"spec": plain}]
@@ -176,7 +176,7 @@ def test_a_sharded_run_goes_on_bit_for_bit_and_with_another_sharding(two_ranks, 
     assert network(random_images(preparation_of(saved, spec))).isfinite().all()
 
 
-def test_the_same_bits_as_without_sharding(two_ranks, run, small_spec):
+def test_m8_the_same_bits_as_without_sharding(two_ranks, run, small_spec):
     """Two ranks add two numbers, whose order does not matter: without norms of whole tensors every bit is the same."""
     # Not torch's fused ones: they round the last elements of a tensor, which do not fill a vector, otherwise.
     base = {"method": {"name": "none"}, "optimizer": {"name": "lion", "lr": 0.001, "weight_decay": 0.1}}

@@ -1,12 +1,16 @@
-"""Two gloo processes against one: the same global batch gives the same training."""
+"""M7: several gloo processes against one: the same global batch gives the same training."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from trainer import checkpoint
 from trainer.contract.metrics import DETERMINISTIC, PHASES
 from trainer.datasets.order import EndlessOrder, plan_batches
 
@@ -20,6 +24,13 @@ def weights_of(folder: Path, item: int, rank: int) -> list[torch.Tensor]:
 def assert_same_bits(a: list[torch.Tensor], b: list[torch.Tensor]) -> None:
     assert len(a) == len(b) > 0
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def assert_alike_after_each_step(answers: Sequence[dict[str, Any]], steps: int) -> None:
+    """The ranks' weights, bit for bit, by the fingerprints that each took after every step."""
+    one, *others = (answer["after_each_step"] for answer in answers)
+    assert len(set(one)) == len(one) == steps, "and every step moves them"
+    assert others == [one] * len(others)
 
 
 def deterministic(values: dict[str, float]) -> dict[str, float]:
@@ -38,7 +49,7 @@ def poisoned_step(spec, image: int) -> int:
     raise AssertionError("the image never turns up")
 
 
-def test_initial_weights_reach_both_ranks_and_so_does_what_is_wrong_with_them(two_ranks, run, small_spec):
+def test_m7_initial_weights_reach_both_ranks_and_so_does_what_is_wrong_with_them(two_ranks, run, small_spec):
     source = run(small_spec(seed=1, steps=3)).folder
     model = {**small_spec().model.model_dump(mode="json"), "init_from": {"checkpoint": str(source)}}
     spec = small_spec(precision="fp64", model=model, resources={"workers": 2}, steps=5)
@@ -58,7 +69,7 @@ def test_initial_weights_reach_both_ranks_and_so_does_what_is_wrong_with_them(tw
         assert words in one["detail"]
 
 
-def test_two_workers(two_ranks, run, small_spec, tmp_path):
+def test_m7_two_workers_are_one_process(two_ranks, run, small_spec, tmp_path):
     """One test, since one pair of processes serves all of it."""
     methods = [{"name": "none"}, {"name": "sam"}, LOOKSAM]
     specs = [small_spec(precision="fp64", method=method, resources={"workers": 2}, steps=20) for method in methods]
@@ -80,6 +91,8 @@ def test_two_workers(two_ranks, run, small_spec, tmp_path):
 
     for item in range(len(items)):
         assert_same_bits(weights_of(folder, item, 0), weights_of(folder, item, 1))  # whatever happened
+    for item, steps in enumerate([20, 20, 20, 20, 20, 4, 7]):
+        assert_alike_after_each_step([first[item], second[item]], steps)
 
     one = [run(small_spec(precision="fp64", method=method, steps=20)) for method in methods]
     for item, whole in [*enumerate(one), (3, one[2])]:
@@ -116,7 +129,7 @@ def test_two_workers(two_ranks, run, small_spec, tmp_path):
     assert {step: deterministic(values) for step, values in first[9]["points"].items()} == later
 
 
-def test_layerwise_methods_lamb_and_the_yardstick(two_ranks, run, small_spec):
+def test_m7_layerwise_methods_lamb_and_the_yardstick(two_ranks, run, small_spec):
     common = {"precision": "fp64", "steps": 12, "evaluation": {"sharpness_radius": 0.05}}
     look = {"name": "look_layersam", "rho": 0.05, "k": 5}
     lamb = {"name": "lamb", "lr": 0.05, "max_grad_norm": 1.0}
@@ -146,8 +159,8 @@ def test_layerwise_methods_lamb_and_the_yardstick(two_ranks, run, small_spec):
     assert second[0]["points"] == {}
 
 
-def test_an_ascent_of_each_rank_is_one_of_each_micro_batch_on_fewer(two_ranks, run, small_spec):
-    """M7, `per_rank`: two ranks are one process over two micro-batches. And what is sent over the wire, counted."""
+def test_m7_m11_an_ascent_of_each_rank_is_one_of_each_micro_batch_on_fewer(two_ranks, run, small_spec):
+    """`per_rank`: two ranks are one process over two micro-batches. And what is sent over the wire, counted."""
     common = {"precision": "fp64", "steps": 11, "optimizer": {"name": "adamw", "lr": 0.003}}
     methods = [
         {"name": "sam", "rho": 0.1},
@@ -158,9 +171,10 @@ def test_an_ascent_of_each_rank_is_one_of_each_micro_batch_on_fewer(two_ranks, r
         {"spec": small_spec(**common, method=method, resources={"workers": 2}).model_dump(mode="json")}
         for method in [{**method, "perturbation": "per_rank"} for method in methods] + [methods[1], {"name": "none"}]
     ]
-    folder, (first, _) = two_ranks(items)
+    folder, (first, second) = two_ranks(items)
     for item, method in enumerate(methods):
-        assert_same_bits(weights_of(folder, item, 0), weights_of(folder, item, 1))
+        # The ascents differ, and the weights come back by copying: subtracting would let the replicas drift.
+        assert_alike_after_each_step([first[item], second[item]], 11)
         whole = run(small_spec(**common, method={**method, "perturbation": "per_microbatch"}, micro_batch_size=16))
         assert first[item]["evaluations"] == whole.outcome.gradient_evaluations
         for a, b in zip(weights_of(folder, item, 0), whole.weights.values(), strict=True):
@@ -177,13 +191,109 @@ def test_an_ascent_of_each_rank_is_one_of_each_micro_batch_on_fewer(two_ranks, r
     assert {size - elements for sizes in messages for size in sizes} == {5}, "five numbers ride with each"
 
 
-def test_another_world_size_goes_on_with_the_same_batch_and_refreshes(two_ranks, run, small_spec, tmp_path):
+def test_m7_four_workers_are_one_process(ranks, run, small_spec):
+    """Synced, and with an ascent of each: four ranks are one process over four micro-batches."""
+    common = {"precision": "fp64", "steps": 7, "optimizer": {"name": "adamw", "lr": 0.003}}
+    look = {"name": "looksam", "rho": 0.1, "k": 3, "alpha": 0.3}
+    pairs = [
+        (look, small_spec(**common, method=look)),
+        ({**look, "perturbation": "per_rank"},
+         small_spec(**common, method={**look, "perturbation": "per_microbatch"}, micro_batch_size=8)),
+    ]  # fmt: skip
+    specs = [small_spec(**common, method=method, resources={"workers": 4}) for method, _ in pairs]
+    folder, answers = ranks([{"spec": spec.model_dump(mode="json")} for spec in specs], size=4)
+    for item, (_, alone) in enumerate(pairs):
+        assert_alike_after_each_step([answer[item] for answer in answers], 7)
+        whole = run(alone)
+        assert answers[0][item]["evaluations"] == whole.outcome.gradient_evaluations == 7 + 3
+        for a, b in zip(weights_of(folder, item, 3), whole.weights.values(), strict=True):
+            # The bar for two workers: only the order of float64 sums differs.
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_m9_another_world_size_goes_on_with_the_same_batch_and_refreshes(two_ranks, run, small_spec, tmp_path):
+    """From one worker to two and from two to one: the weights of one worker that is made to refresh there."""
     fields = {"precision": "fp64", "method": LOOKSAM, "checkpoint": {"every_steps": 7}}
     spec = small_spec(**fields, steps=12, resources={"workers": 2}, micro_batch_size=16)
     asked = iter(range(100))
     start = run(spec, folder=tmp_path / "start", stop=lambda: next(asked) == 6)
-    saved = tmp_path / "start" / "checkpoints" / "step-00000007"
+    of_one, of_two = (tmp_path / name / "checkpoints" / "step-00000007" for name in ("start", "ranks/0"))
+    document = {"spec": spec.model_dump(mode="json")}
+    folder, (first, _) = two_ranks([{**document, "stop_at": 6}, {**document, "resume": [str(of_one)]}])
+
+    without = replace(start.saved(), direction=None)
     assert start.saved().direction is not None
-    _, (first, _) = two_ranks([{"spec": spec.model_dump(mode="json"), "resume": [str(saved)]}])
+    path, _ = checkpoint.save(without, tmp_path / "without", before_rename=lambda step, place: None)
+    expected, fewer = run(spec, resume=[path]), run(spec, resume=[of_two])
     # 7 steps with refreshes at 0 and 5, then 5 with the forced one at 7 and that of the calendar at 10.
-    assert (first[0]["step"], first[0]["evaluations"]) == (12, 7 + 2 + 5 + 2)
+    assert expected.outcome.gradient_evaluations == 7 + 2 + 5 + 2
+    assert (first[1]["step"], first[1]["evaluations"]) == (12, 7 + 2 + 5 + 2)
+    assert (fewer.outcome.step, fewer.outcome.gradient_evaluations) == (12, 7 + 2 + 5 + 2)
+    undisturbed = run(spec)
+    for a, b, c, never in zip(
+        weights_of(folder, 1, 0), fewer.weights.values(), expected.weights.values(), undisturbed.weights.values(),
+        strict=True,
+    ):  # fmt: skip
+        # The bar for two workers: only the order of float64 sums differs.
+        torch.testing.assert_close(a, c, rtol=0, atol=1e-12)
+        torch.testing.assert_close(b, c, rtol=0, atol=1e-12)
+        assert (never - c).abs().max() > 1e-9, "a forced refresh shows"
+
+
+def test_m10_inf_on_one_rank_alone_is_skipped_by_all(two_ranks, small_spec):
+    """fp16, k = 3, five steps: refreshes at steps 0 and 3, so that rank 1's passes 5 and 6 are those of step 3."""
+    method = {"name": "looksam", "rho": 0.1, "k": 3}
+    spec = small_spec(precision="fp16", method=method, resources={"workers": 2}, steps=5)
+    item = {"spec": spec.model_dump(mode="json"), "loss_scale": 1024.0}
+    spoilt = [{**item, "spoil": {"rank": 1, "passes": passes}} for passes in ([5], [6], [4], [5, 7])]
+    folder, (first, second) = two_ranks([item, *spoilt])
+    for number in range(5):
+        one, other = first[number], second[number]
+        assert one["attempts"] == other["attempts"], "all skip, and hold the same weights, direction, alpha and c"
+        assert_alike_after_each_step([one, other], 5)
+        assert (one["reason"], one["step"]) == ("completed", 5)
+
+    def taken(number: int) -> list[tuple[int, int, bool]]:
+        attempts = first[number]["attempts"]
+        return [(attempt["step"], attempt["evaluations"], attempt["is_finite"]) for attempt in attempts]
+
+    start = [(0, 2, True), (1, 1, True), (2, 1, True)]
+    assert taken(0) == [*start, (3, 2, True), (4, 1, True)]
+    assert taken(1) == [*start, (3, 1, False), (3, 2, True), (4, 1, True)], "no second pass follows"
+    assert taken(2) == [*start, (3, 2, False), (3, 2, True), (4, 1, True)]
+    assert taken(3) == [*start[:2], (2, 1, False), start[2], (3, 2, True), (4, 1, True)]
+    assert taken(4) == [*start, (3, 1, False), (3, 2, False), (3, 2, True), (4, 1, True)]
+    for number in range(1, 5):
+        for attempt in first[number]["attempts"]:
+            if not attempt["is_finite"]:
+                before, after = attempt["before"], attempt["after"]
+                assert after["weights"] == before["weights"], "bit for bit"
+                assert after["numbers"] == before["numbers"], "alpha, c and the counter of weak refreshes"
+                # Inf in pass 1: it is kept. In pass 2 its memory has held g: there is none, hence a refresh.
+                kept = before["direction"] if attempt["evaluations"] == 1 else None
+                assert after["direction"] == kept
+                assert before["direction"] is not None
+        skips = sum(not attempt["is_finite"] for attempt in first[number]["attempts"])
+        assert first[number]["attempts"][-1]["loss_scale"] == 1024.0 / 2**skips
+        saved = torch.load(folder / str(number) / "checkpoints" / "step-00000005" / "state.pt", weights_only=True)
+        assert {int(moments["step"]) for moments in saved["optimizer"]["state"].values()} == {5}
+
+
+def test_m10_in_a_fixed_precision_all_ranks_end_with_the_weights_of_before(two_ranks, small_spec):
+    """Inf in pass 1 or 2 of the refresh of step 3, on rank 1 alone: nothing moves, on either."""
+    method = {"name": "looksam", "rho": 0.1, "k": 3}
+    spec = small_spec(method=method, resources={"workers": 2}, steps=5)
+    item = {"spec": spec.model_dump(mode="json")}
+    spoilt = [{**item, "spoil": {"rank": 1, "passes": [number]}} for number in (5, 6)]
+    folder, (first, second) = two_ranks([{**item, "stop_at": 2}, *spoilt])
+    assert first[0]["step"] == 3
+    for number in (1, 2):
+        assert first[number]["reason"] == second[number]["reason"] == "loss_not_finite"
+        assert first[number]["detail"] == second[number]["detail"]
+        assert "of step 4 was not finite" in first[number]["detail"]
+        for answer in (first[number], second[number]):
+            last = answer["attempts"][-1]
+            assert (last["step"], last["is_finite"]) == (3, False)
+            assert last["after"]["weights"] == last["before"]["weights"]
+        for rank in range(2):
+            assert_same_bits(weights_of(folder, number, rank), weights_of(folder, 0, rank))

@@ -1,5 +1,7 @@
 """M10 in one process: what a number that is not finite does to a step whose loss scale moves (rule 5).
 
+On one rank of two it is in tests/integration/training/test_two_workers.py.
+
 Inf in pass 1: the step is skipped, the stored direction stays. Inf in pass 2: its memory held g by then, so the
 direction is invalid, and the next step is a refresh. Nothing else that a checkpoint holds may change either.
 """
