@@ -154,6 +154,13 @@ class RunningStack:
         home = Home(self.home)
         return leftovers(home, self.config.stack_id, Records.read(home.records_file))
 
+    def let_ranks_wait(self) -> None:
+        """For runs that only hold slots: their ranks train with what nobody else needs of the machine."""
+        for process in self.left():
+            if "ray::RankActor" in " ".join(process.cmdline()):
+                for thread in process.threads():
+                    os.setpriority(os.PRIO_PROCESS, thread.id, 19)
+
     def seen(self, part: str) -> dict[str, Any]:
         """What `basin stack status` says of a part: state, pid, restarts."""
         parts = ask(Home(self.home), "status")["parts"]

@@ -20,7 +20,7 @@ global_batch_size: 64
 steps: 6
 """
 LIVE = ("queued", "launching", "running", "cancelling")
-LONG = ("--set", "steps=100000000", "--set", "resources.workers=2")
+LONG = ("--set", "steps=100000000", "--set", "resources.workers=2", "--set", "logging.every_steps=1000")
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,7 @@ def busy(stack: RunningStack) -> Iterator[str]:
     """The id of a run that occupies the whole stack from its first use to the module's end: others wait."""
     run_id = str(waiting(stack)["id"])
     until(lambda: stack.client.run(run_id).status == "running", "the stack is busy", 90, stack.tail)
+    stack.let_ranks_wait()
     yield run_id
     live = [run.id for run in stack.client.all_runs(statuses=LIVE)]
     stack.client.cancel_many(live)
