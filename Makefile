@@ -15,8 +15,9 @@ STAMP_DASHBOARD := frontend/dist/.stamp
 FRONTEND_SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/tsconfig.json \
 	frontend/vite.config.ts frontend/contract-plugin.ts api/openapi.json trainer/contract/model_names.txt \
 	-type f 2>/dev/null)
-# Tests that bring up the whole stack.
-STACK_TESTS := tests/integration/stack tests/integration/faults
+# The folders of tests with single services, and the tests with a stack of their own, on a small disk.
+SERVICES := $(filter-out %/stack/ %/faults/,$(sort $(dir $(wildcard tests/integration/*/test_*.py))))
+EACH_KIND := tests/integration/faults/test_each_kind.py
 # Node from the wheel, if that is where it is, comes before the system's.
 NPM := PATH="$(CURDIR)/$(NODE)/bin:$$PATH" npm --prefix frontend
 
@@ -51,13 +52,15 @@ test: setup ## Run every test: dashboard, units, house rules, real services, sto
 	@$(MAKE) --no-print-directory -j3 test-services test-stacks test-units
 
 # Services and stacks wait more than they compute, so they run beside each other, and the units with what is left of the
-# machine. What runs beside the services is shown when it is over.
+# machine. What runs beside the services is shown when it is over. Each part is a session of its own, since the servers
+# of a session live to its end, and idle ones take a core from the others.
+in_turn = status=0; for part in $(1); do $(BIN)/pytest --durations=10 -p no:cacheprovider $$part || status=$$?; done; exit $$status
 test-services:
-	@$(BIN)/pytest --durations=20 tests/integration $(STACK_TESTS:%=--ignore=%)
+	@$(call in_turn,$(SERVICES))
 test-stacks:
 	@mkdir -p build
-	@$(BIN)/pytest --durations=20 -p no:cacheprovider $(STACK_TESTS) tests/e2e > build/test-stacks.txt 2>&1; \
-		status=$$?; cat build/test-stacks.txt; exit $$status
+	@($(call in_turn,"tests/integration/stack tests/integration/faults --ignore=$(EACH_KIND)" $(EACH_KIND) tests/e2e)) \
+		> build/test-stacks.txt 2>&1; status=$$?; cat build/test-stacks.txt; exit $$status
 test-units:
 	@mkdir -p build
 	@nice -n 10 $(BIN)/pytest --durations=10 -p no:cacheprovider tests/unit tests/architecture > build/test-units.txt 2>&1; \
