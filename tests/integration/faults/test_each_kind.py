@@ -60,9 +60,9 @@ def test_killing_rank_1_goes_on_from_the_last_checkpoint(ground: Ground, campaig
     run = ground.watch.until_ended(run_id)
     assert verdict.of_the_end(ground, case.kind, run) == []
     first, second = run["attempts"]
+    assert first["resume_step"] == 0
     # One more may have been written between the look and the kill.
-    assert (first["resume_step"], second["resume_step"] % CHECKPOINT_EVERY) == (0, 0)
-    assert second["resume_step"] >= saved >= CHECKPOINT_EVERY
+    assert second["resume_step"] >= saved >= 2 * CHECKPOINT_EVERY
     weights = verdict.final_weights(ground, run_id, STEPS)
     assert verdict.different_weights(weights, expected.weights) == []
     assert verdict.different(ground.watch.points(run_id), expected.points) == []
