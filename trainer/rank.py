@@ -125,12 +125,14 @@ class RankProcess:
     def _join(self, meeting: Meeting) -> World:
         import torch
 
-        from trainer import parallel
+        from trainer import held_gpu, parallel
         from trainer.heartbeat import WatchedWorld
 
         on_gpu = self._assignment.claim.spec.get("resources", {}).get("gpus_per_worker", 0) > 0
         device = _device(on_gpu)
         self._device = torch.cuda.get_device_name(device) if on_gpu else "cpu"
+        if on_gpu:
+            held_gpu.wait_until_free(device, patience_seconds=meeting.join_timeout_seconds / 2)
         if meeting.size == 1:
             return WatchedWorld(rank=0, size=1, device=device, beats=self._beats)
         _describe_world(self._rank, meeting)

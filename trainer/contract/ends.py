@@ -22,6 +22,7 @@ class EndReason(StrEnum):
     loss_not_finite = "loss_not_finite"
     out_of_memory = "out_of_memory"
     disk_full = "disk_full"
+    gpu_held = "gpu_held"
     trainer_crashed = "trainer_crashed"
     trainer_hung = "trainer_hung"
     node_lost = "node_lost"
@@ -116,6 +117,12 @@ ENDS: dict[EndReason, End] = {
         retryable=True,
         fault="infrastructure",
         sentence="The storage is full; free space, then the run goes on from its last checkpoint.",
+    ),
+    EndReason.gpu_held: End(
+        status="failed",
+        retryable=True,
+        fault="infrastructure",
+        sentence="Another process held a GPU of the run; the detail says on which host: end that process there.",
     ),
     EndReason.trainer_crashed: End(
         status="failed",

@@ -1099,7 +1099,7 @@ export interface components {
          * EndReason
          * @enum {string}
          */
-        EndReason: "completed" | "cancelled_by_user" | "paused" | "superseded" | "time_limit" | "deadline_passed" | "spec_rejected_by_trainer" | "never_fits" | "data_unreadable" | "storage_not_shared" | "checkpoint_unreadable" | "loss_not_finite" | "out_of_memory" | "disk_full" | "trainer_crashed" | "trainer_hung" | "node_lost" | "ray_unreachable" | "launch_timed_out";
+        EndReason: "completed" | "cancelled_by_user" | "paused" | "superseded" | "time_limit" | "deadline_passed" | "spec_rejected_by_trainer" | "never_fits" | "data_unreadable" | "storage_not_shared" | "checkpoint_unreadable" | "loss_not_finite" | "out_of_memory" | "disk_full" | "gpu_held" | "trainer_crashed" | "trainer_hung" | "node_lost" | "ray_unreachable" | "launch_timed_out";
         /**
          * EndedReport
          * @description driver: how the attempt ended; its last report.

@@ -35,6 +35,7 @@ MEANING: dict[str, tuple[str, bool, str]] = {
     "loss_not_finite": ("failed", False, "spec"),
     "out_of_memory": ("failed", False, "spec"),
     "disk_full": ("failed", True, "infrastructure"),
+    "gpu_held": ("failed", True, "infrastructure"),
     "trainer_crashed": ("failed", True, "trainer"),
     "trainer_hung": ("failed", True, "trainer"),
     "node_lost": ("failed", True, "infrastructure"),
