@@ -63,7 +63,7 @@ def test_killing_rank_1_goes_on_from_the_last_checkpoint(ground: Ground, campaig
     assert first["resume_step"] == 0
     # One more may have been written between the look and the kill.
     assert second["resume_step"] >= saved >= 2 * CHECKPOINT_EVERY
-    weights = verdict.final_weights(ground, run_id, STEPS)
+    weights = verdict.final_weights(ground.storage, run_id, STEPS)
     assert verdict.different_weights(weights, expected.weights) == []
     assert verdict.different(ground.watch.points(run_id), expected.points) == []
     verdict.forget(ground, run_id)
