@@ -132,6 +132,7 @@ class RankProcess:
         device = _device(on_gpu)
         self._device = torch.cuda.get_device_name(device) if on_gpu else "cpu"
         if on_gpu:
+            # Shorter than the driver waits for all to join, which would name this rank as late and not the GPU as held.
             held_gpu.wait_until_free(device, patience_seconds=meeting.join_timeout_seconds / 2)
         if meeting.size == 1:
             return WatchedWorld(rank=0, size=1, device=device, beats=self._beats)

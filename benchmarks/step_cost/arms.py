@@ -20,6 +20,7 @@ from trainer.listener import Silence
 from trainer.optimizer import GuardedOptimizer
 from trainer.parallel import ReducedGradients, World
 from trainer.passes import Evaluated, Tensors
+from trainer.resume import Standing
 from trainer.step import MethodState, choose_step
 
 Step = Callable[[], None]
@@ -63,7 +64,7 @@ def basin(problem: Problem, method: NoMethod | SAM | LookSAM, *, looked_at: bool
     tensors = Tensors(weights=problem.weights, gradients=reduced.tensors, buffers=[])
     adamw = AdamW(name="adamw", lr=LR, weight_decay=WEIGHT_DECAY)
     optimizer = GuardedOptimizer(adamw, problem.weights)
-    passes, done = _OneBatch(problem, reduced), 0
+    passes, standing = _OneBatch(problem, reduced), Standing()
     spec = TrainingSpec(
         model=Model(name="vit_tiny_patch16_224"), optimizer=adamw, method=method, steps=1,
         global_batch_size=len(problem.images),
@@ -72,15 +73,14 @@ def basin(problem: Problem, method: NoMethod | SAM | LookSAM, *, looked_at: bool
     step = choose_step(method, tensors, MethodState.fresh(device), shows=lambda step: cadence.shows_signals(step + 1))
 
     def take() -> None:
-        nonlocal done
-        optimizer.step(step(done, passes).finite)
-        done += 1
+        optimizer.step(step(standing.step, passes).finite)
+        standing.step += 1
 
     def take_and_look() -> None:
         doctor = Doctor(spec, world, tensors, 1)  # a fresh one, since the first refreshes are always looked at
         tensors.watch, passes.on_pass = doctor, doctor.passed
         take()
-        doctor.tell(done, Silence())
+        doctor.tell(standing, Silence())
 
     return take_and_look if looked_at else take
 
