@@ -14,6 +14,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from api.settings import Settings
+from api.telemetry import traces
+from api.telemetry.logs import request_id
 
 log = structlog.get_logger()
 
@@ -47,12 +49,15 @@ class Dispatcher:
         """Hands Celery tasks, each a name and its arguments; never raises.
 
         They do not expire: the worker would judge that by its own clock. A hint that comes late finds nothing to do.
+        Each carries the id of the request that it comes from, and its place in a trace.
         """
         if not tasks or self._rests():
             return
+        origin = {"request_id": request_id(), traces.HEADER: traces.current()}
+        headers = {name: value for name, value in origin.items() if value is not None}
         try:
             for name, arguments in tasks:
-                self._celery.send_task(name, args=list(arguments), retry=False, ignore_result=True)
+                self._celery.send_task(name, args=list(arguments), headers=headers, retry=False, ignore_result=True)
         except (OperationalError, redis.RedisError, OSError) as error:
             self._rest("tasks_not_sent", error, tasks=[name for name, _ in tasks])
 

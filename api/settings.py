@@ -11,7 +11,7 @@ import re
 import sys
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     webhook_private_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Hosts, addresses and networks that webhooks may reach though they are not public, and without TLS, with commas
     between them, e.g. "hooks.lab,10.2.0.0/16". Off (empty): public addresses only, by https."""
+
+    log_format: Literal["text", "json"] = "text"
+    """How API, Celery worker, beat and trainers log: lines for a person, or one JSON object a line."""
+    metrics_token: SecretStr | None = Field(default=None, min_length=16)
+    """Bearer token of `/metrics`, at least 16 characters. Off (null): it answers callers from private addresses who do
+    not come through a proxy."""
 
     lease_interval_seconds: float = Field(default=10, gt=0)
     """How often a trainer renews its lease, > 0."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,6 +22,7 @@ TIMEOUT_SECONDS = 10.0
 """For connecting, and for each wait on the socket."""
 TRY_AGAIN = {408, 425, 429}
 MAX_ANSWER_BYTES = 64 * 2**20
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -52,9 +55,11 @@ class ApiClient:
         self._timeout_seconds = timeout_seconds
         self._connection: http.client.HTTPConnection | None = None
 
-    def claim(self, launch_code: str, request: ClaimRequest) -> Claim:
-        """Raises Unreachable or Refused (409: another process holds the attempt)."""
-        return self._ask("claim", launch_code, request.model_dump_json().encode(), Claim)
+    def claim(self, launch_code: str, request: ClaimRequest, *, traceparent: str | None = None) -> Claim:
+        """`traceparent`: where it stands in a trace. Raises Unreachable or Refused (409: another process holds the
+        attempt)."""
+        headers = {"traceparent": traceparent} if traceparent else {}
+        return self._ask("claim", launch_code, request.model_dump_json().encode(), Claim, headers)
 
     def report(self, attempt_token: str, writer: Writer, lines: list[str]) -> ReportReply:
         """Sends reports as JSON lines, ascending without gaps. Raises Unreachable or Refused (409: a gap)."""
@@ -66,8 +71,10 @@ class ApiClient:
             self._connection.close()
             self._connection = None
 
-    def _ask(self, path: str, bearer: str, body: bytes, answer: type[Answer]) -> Answer:
-        status, content = self._post(path, bearer, body)
+    def _ask(
+        self, path: str, bearer: str, body: bytes, answer: type[Answer], headers: Mapping[str, str] = NO_HEADERS
+    ) -> Answer:
+        status, content = self._post(path, bearer, body, headers)
         if status >= 500 or status in TRY_AGAIN:
             raise Unreachable(f"the API answered {status}")
         if status != 200:
@@ -77,8 +84,8 @@ class ApiClient:
         except ValidationError as error:  # not Basin's API, or a proxy's page: may be over in a moment
             raise Unreachable(f"the API's answer to {path} could not be read: {error.errors()[0]['msg']}") from error
 
-    def _post(self, path: str, bearer: str, body: bytes) -> tuple[int, bytes]:
-        headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
+    def _post(self, path: str, bearer: str, body: bytes, more: Mapping[str, str]) -> tuple[int, bytes]:
+        headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json", **more}
         kept = self._connection is not None
         try:
             return self._exchange(path, body, headers)

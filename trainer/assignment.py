@@ -17,10 +17,12 @@ class Assignment:
     api_url: str
     spool: str | None
     """Node-local folder for spools; None: the system's temporary folder."""
+    log_format: str = "text"
+    """As in `LaunchPayload`."""
 
     @classmethod
     def of(cls, payload: LaunchPayload, claim: Claim) -> Assignment:
-        return cls(claim=claim, api_url=payload.api_url, spool=payload.spool)
+        return cls(claim=claim, api_url=payload.api_url, spool=payload.spool, log_format=payload.log_format)
 
     @property
     def storage(self) -> Path:
@@ -38,6 +40,13 @@ class Assignment:
     def log_path(self, process: str) -> Path:
         """`process` is "driver" or "rank-<n>"."""
         return self.attempt_folder / "log" / f"{process}.log"
+
+    def log_fields(self, process: str) -> dict[str, str | int]:
+        """What each line of that process's log carries where it is a JSON object."""
+        claim = self.claim
+        return {
+            "run": claim.run_id, "attempt": claim.attempt_number, "attempt_id": claim.attempt_id, "process": process,
+        }  # fmt: skip
 
     def unsent_path(self, writer: Writer) -> Path:
         """Reports that could not be delivered before the process ended; reconcile takes them in."""

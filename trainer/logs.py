@@ -1,5 +1,8 @@
 """Each process of an attempt keeps its log on the storage, as lines of UTC time, level and text, bounded in size.
 
+With BASIN_LOG_FORMAT=json of the Celery worker a line is a JSON object with the keys that the other parts' logs have,
+for collectors that read the files; whoever reads such a log through the API gets the lines for a person all the same.
+
 What bypasses Python's logging comes in too: uncaught errors, the stacks of a fatal signal, and for a rank everything
 that native libraries write to stderr. All writers append to one open file, so cutting it in place disturbs none.
 """
@@ -7,17 +10,21 @@ that native libraries write to stderr. All writers append to one open file, so c
 from __future__ import annotations
 
 import faulthandler
+import json
 import logging
 import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 MAX_BYTES = 20 * 2**20
 KEPT_BYTES = 5 * 2**20
 """What is left, of the newest lines, when a log has reached `MAX_BYTES`."""
+
+SERVICE = "basin-trainer"
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +38,43 @@ class UtcLines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
 
+class JsonLines(UtcLines):
+    """A line is a JSON object: `timestamp`, `level`, `event`, `logger`, `fields` (run and attempt), `exception`."""
+
+    def __init__(self, fields: Mapping[str, str | int]) -> None:
+        super().__init__()
+        self._fields = fields
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, str | int] = {
+            "timestamp": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "logger": record.name,
+            "service": SERVICE,
+            **self._fields,
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def line_form(log_format: str, fields: Mapping[str, str | int]) -> UtcLines:
+    """How lines are written; `fields` tell the process apart from others, in JSON only, since its file does so too."""
+    return JsonLines(fields) if log_format == "json" else UtcLines()
+
+
 class BoundedLog(logging.Handler):
     """Appends to `path` and cuts it to its newest lines when it has grown beyond `max_bytes`."""
 
-    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self, path: Path, form: UtcLines | None = None, *, max_bytes: int = MAX_BYTES, kept_bytes: int = KEPT_BYTES
+    ) -> None:
         super().__init__()
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._max_bytes, self._kept_bytes = max_bytes, kept_bytes
-        self.setFormatter(UtcLines())
+        self.setFormatter(form or UtcLines())
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -86,22 +121,22 @@ class LinesToLog:
         return False
 
 
-def log_to_stderr() -> None:
-    """For the driver before it knows its attempt; Ray keeps this with the job."""
+def log_to_stderr(form: UtcLines) -> None:
+    """For the driver from its start; Ray keeps this with the job."""
     handler = logging.StreamHandler()
-    handler.setFormatter(UtcLines())
+    handler.setFormatter(form)
     _install(handler)
 
 
-def log_driver(path: Path) -> None:
-    handler = BoundedLog(path)
+def log_driver(path: Path, form: UtcLines) -> None:
+    handler = BoundedLog(path, form)
     _install(handler)
     faulthandler.enable(file=handler.file)
 
 
-def log_rank(path: Path) -> None:
+def log_rank(path: Path, form: UtcLines | None = None) -> None:
     """Takes over stdout and stderr of this process, native code's included."""
-    handler = BoundedLog(path)
+    handler = BoundedLog(path, form)
     _install(handler)
     faulthandler.enable(file=handler.file)
     os.dup2(handler.file, 1)

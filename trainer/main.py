@@ -31,6 +31,7 @@ from trainer.errors import TrainerError
 from trainer.group_messages import RankEnd
 from trainer.leftovers import deliver_leftovers
 from trainer.reporter import DriverReporter
+from trainer.traces import UNTRACED, JobTrace
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,6 @@ MAX_PROOF = 64
 
 def main() -> int:
     """Returns the exit status: 0 also where another process holds the attempt; 1 where the run failed."""
-    logs.log_to_stderr()
     try:
         payload = LaunchPayload.model_validate_json(os.environ.get(LAUNCH_VARIABLE, ""))
         api = ApiClient(payload.api_url, payload.attempt_id)
@@ -61,26 +61,34 @@ def main() -> int:
         )
     except ValueError as error:
         return _say(str(error))
+    logs.log_to_stderr(logs.line_form(payload.log_format, {"attempt_id": payload.attempt_id, "process": "driver"}))
     terminated = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: terminated.set())
+    trace = JobTrace.begin(payload, BEGAN_AT)
     with ThreadPoolExecutor(1, thread_name_prefix="claim") as beside:
-        claiming = beside.submit(claim, api, payload, terminated)
+        claiming = beside.submit(claim, api, payload, terminated, trace)
         connected = _connect_to_ray()  # takes a second, which the claim does not have to wait for
         signal.signal(signal.SIGTERM, lambda *_: terminated.set())  # Ray sets its own
         status = _follow(claiming, connected, payload, terminated)
     _disconnect_from_ray()
+    trace.end(failed=status != OK)
     return status
 
 
-def claim(api: ApiClient, payload: LaunchPayload, terminated: threading.Event) -> Claim:
+def claim(api: ApiClient, payload: LaunchPayload, terminated: threading.Event, trace: JobTrace = UNTRACED) -> Claim:
     """Claims the attempt for this process, again while the API does not answer. Raises Refused or Unreachable."""
+    with trace.part("claim") as traceparent:
+        return _claim(api, payload, terminated, traceparent)
+
+
+def _claim(api: ApiClient, payload: LaunchPayload, terminated: threading.Event, traceparent: str | None) -> Claim:
     process_id = secrets.token_hex(16)
     deadline, pause_seconds = time.monotonic() + CLAIM_SECONDS, 0.1
     while True:
         # Read at each try: a storage that was away for the API may have been away here too.
         request = ClaimRequest(process_id=process_id, storage_proof=storage_proof(Path(payload.storage)))
         try:
-            return api.claim(payload.launch_code, request)
+            return api.claim(payload.launch_code, request, traceparent=traceparent)
         except Unreachable as error:
             if terminated.is_set() or time.monotonic() > deadline:
                 raise
@@ -112,7 +120,8 @@ def _follow(
     except Unreachable as error:
         return _say(f"The attempt could not be claimed; the API at {payload.api_url} does not answer: {error}", FAILED)
     with suppress(OSError):  # then Ray's own log of the job has to do
-        logs.log_driver(assignment.log_path("driver"))
+        form = logs.line_form(assignment.log_format, assignment.log_fields("driver"))
+        logs.log_driver(assignment.log_path("driver"), form)
     log.info("The driver's program began at %s", BEGAN_AT.isoformat())
     log.info("Attempt %d of run %s is claimed.", assignment.claim.attempt_number, assignment.claim.run_id)
     reporter = DriverReporter(assignment)

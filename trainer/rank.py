@@ -49,7 +49,8 @@ class RankProcess:
         self._listener_socket: socket.socket | None = None
         self._stop_requested = False
         self._closing = threading.Lock()
-        logs.log_rank(assignment.log_path(f"rank-{rank}"))
+        name = f"rank-{rank}"
+        logs.log_rank(assignment.log_path(name), logs.line_form(assignment.log_format, assignment.log_fields(name)))
         if assignment.claim.spec.get("resources", {}).get("gpus_per_worker", 0) == 0:
             os.environ["OMP_NUM_THREADS"] = "1"  # a slot is one processor; read when torch is loaded
         log.info("Rank %d is process %d on %s.", rank, os.getpid(), platform.node())

@@ -8,14 +8,14 @@ little instead: whoever comes second finds nothing to do. Loads neither torch no
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Any
 
-import structlog
 from celery import Celery, signals
 
+from api.runs import canary
 from api.settings import Settings, settings_or_exit
+from api.telemetry.logs import configure_logs
 from worker.broker import outlive_the_broker
 from worker.shutdown import end_soon
 
@@ -35,6 +35,7 @@ HEALTH_CHECK_SECONDS = 10
 WEBHOOK_SECONDS = 5.0
 """Between two looks for webhook messages that are due: the shortest delay of their back-off."""
 PURGE_WEBHOOKS_SECONDS = 3600.0
+WORKER_SERVICE, BEAT_SERVICE = "basin-worker", "basin-beat"
 CHATTY = ("httpx", "celery.beat", "celery.worker.strategy", "celery.app.trace")
 """Loggers that say something with every task or request: every few seconds, for ever."""
 
@@ -73,36 +74,22 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "enable_utc": True,
         "beat_scheduler": "worker.beat:SteadyScheduler",
         "beat_schedule": {
-            task: {"task": task, "schedule": seconds, "options": {"ignore_result": True}}
-            for task, seconds in (
-                ("reconcile", settings.reconcile_seconds),
-                ("purge", PURGE_SECONDS),
-                ("deliver_webhooks", WEBHOOK_SECONDS),
-                ("purge_webhooks", PURGE_WEBHOOKS_SECONDS),
+            task: {"task": task, "schedule": seconds, "args": arguments, "options": {"ignore_result": True}}
+            for task, seconds, arguments in (
+                ("reconcile", settings.reconcile_seconds, ()),
+                ("purge", PURGE_SECONDS, ()),
+                ("deliver_webhooks", WEBHOOK_SECONDS, ()),
+                ("purge_webhooks", PURGE_WEBHOOKS_SECONDS, ()),
+                (canary.TASK, canary.INTERVAL_SECONDS, (canary.BEAT, 0)),
             )
         },
     }
 
 
-def configure_logs(**_: Any) -> None:
-    """One line per event on standard error, with whatever ids are bound to the task."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
-    for chatty in CHATTY:
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        cache_logger_on_first_use=False,
-    )
+def take_over_logs(**_: Any) -> None:
+    """In place of Celery's own set-up of logging, in the worker and in beat, before any fork."""
+    service = BEAT_SERVICE if "beat" in sys.argv else WORKER_SERVICE
+    configure_logs(settings_or_exit().log_format, service=service, quiet=CHATTY)
 
 
 def make_app() -> Celery:
@@ -114,5 +101,5 @@ def make_app() -> Celery:
     return made
 
 
-signals.setup_logging.connect(configure_logs, weak=False)
+signals.setup_logging.connect(take_over_logs, weak=False)
 app = make_app()

@@ -10,7 +10,12 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
+import structlog
 from celery.beat import Scheduler
+
+from worker.alive import BEAT, note_alive
+
+log = structlog.get_logger()
 
 
 class SteadyScheduler(Scheduler):  # type: ignore[misc]
@@ -22,6 +27,7 @@ class SteadyScheduler(Scheduler):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._due_at: dict[str, float] = {}
         super().__init__(*arguments, **options)
+        log.info("beat_started", seconds={name: entry.schedule.seconds for name, entry in self.schedule.items()})
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Sends what is due; returns the seconds until the next is."""
@@ -32,3 +38,9 @@ class SteadyScheduler(Scheduler):  # type: ignore[misc]
                 self.apply_entry(entry, producer=self.producer)
         first = min(self._due_at.values(), default=monotonic() + self.max_interval)
         return max(0.0, min(first - monotonic(), float(self.max_interval)))
+
+    def apply_async(self, *arguments: Any, **options: Any) -> Any:
+        """Raises what Celery does where the broker is away; so only what was sent is noted for the health check."""
+        sent = super().apply_async(*arguments, **options)
+        note_alive(BEAT)
+        return sent

@@ -26,6 +26,7 @@ from api.runs.quotas import default_quotas
 from api.runs.service_clock import serving_seconds, silent_seconds
 from api.runs.status import RunStatus, move
 from api.settings import Settings
+from api.telemetry import traces
 from trainer.contract.ends import ENDS, EndReason
 from trainer.contract.reports import LaunchPayload
 from worker.admission import NeverFits, Policy, Preempt, Start, Wait, admit
@@ -49,6 +50,8 @@ class Launched:
     run_id: str
     number: int
     submission_id: str
+    traceparent: str | None = None
+    """Where the run's submission stands in a trace."""
 
 
 def launch(connections: Connections) -> list[Launched]:
@@ -96,6 +99,16 @@ def _all_wait(connections: Connections, reason: str) -> None:
 
 def submit(connections: Connections, ray: RayJobs, attempt: Launched) -> None:
     """Hands an attempt to Ray, again if need be. One that Ray refuses ends here. Raises RayUnreachable."""
+    with traces.span("submit job", parent=attempt.traceparent, **traced_ids(attempt)):
+        _submit(connections, ray, attempt)
+
+
+def traced_ids(attempt: Launched) -> dict[str, str | int]:
+    """Attributes of spans."""
+    return {"basin.run": attempt.run_id, "basin.attempt": attempt.number, "basin.attempt_id": attempt.attempt_id}
+
+
+def _submit(connections: Connections, ray: RayJobs, attempt: Launched) -> None:
     try:
         ray.submit(job_request(connections.settings, attempt))
     except RayRefused as error:
@@ -124,6 +137,9 @@ def job_request(settings: Settings, attempt: Launched) -> JobRequest:
         launch_code=launch_code(settings.secret, attempt.attempt_id),
         storage=str(settings.storage),
         spool=str(settings.spool) if settings.spool else None,
+        log_format=settings.log_format,
+        traceparent=traces.current(),
+        otlp_endpoint=traces.endpoint(),
     )
     return JobRequest(
         submission_id=attempt.submission_id,
@@ -224,7 +240,11 @@ def _start(session: Session, run: Run, placement: dict[str, int]) -> Launched | 
     if not moved:
         return None
     attempt = Launched(
-        attempt_id=secrets.token_hex(12), run_id=run.id, number=number, submission_id=f"run-{run.id}-{number}"
+        attempt_id=secrets.token_hex(12),
+        run_id=run.id,
+        number=number,
+        submission_id=f"run-{run.id}-{number}",
+        traceparent=run.traceparent,
     )
     session.execute(
         insert(Attempt).values(

@@ -95,6 +95,7 @@ _STATEMENT: Select[Any] = (
         case((Run.time_limit_seconds.is_not(None), ran_seconds(Attempt.run_id)), else_=0.0).label("ran_seconds"),
         Run.status,
         Run.reason,
+        Run.traceparent,
         select(Event.id)
         .where(
             Event.run_id == Attempt.run_id,
@@ -115,7 +116,11 @@ _STATEMENT: Select[Any] = (
 def _open(row: RowMapping) -> Open:
     return Open(
         attempt=Launched(
-            attempt_id=row["id"], run_id=row["run_id"], number=row["number"], submission_id=row["submission_id"]
+            attempt_id=row["id"],
+            run_id=row["run_id"],
+            number=row["number"],
+            submission_id=row["submission_id"],
+            traceparent=row["traceparent"],
         ),
         placement=row["placement"],
         ray_status=row["ray_status"],

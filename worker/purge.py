@@ -18,6 +18,7 @@ from sqlalchemy import CursorResult, delete, exists, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.db.tables import Attempt, MetricPoint, Run
+from api.runs.past_counts import keep_counts
 from api.runs.removal import LIVE_ORIGINS
 from api.runs.storage import PROOF_NAME, is_there
 from api.runs.use import forget_old_use, keep_use
@@ -135,7 +136,7 @@ def _remove_files(storage: Path, run_id: str) -> bool:
 
 
 def _remove_rows(connections: Connections, run_id: str) -> None:
-    """The points first, in parts; the rest goes with the run's row, but for what its attempts had of the cluster."""
+    """The points first, in parts; the rest goes with the run's row, but for what is counted of it."""
     while True:
         with connections.transaction() as session:
             found = select(MetricPoint.run_id, MetricPoint.metric_id, MetricPoint.attempt_number, MetricPoint.step)
@@ -157,4 +158,5 @@ def _remove_rows(connections: Connections, run_id: str) -> None:
         if session.scalar(marked) is None:
             return
         keep_use(session, run_id)
+        keep_counts(session, run_id)
         session.execute(delete(Run).where(Run.id == run_id), execution_options={"synchronize_session": False})

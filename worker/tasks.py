@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
@@ -12,8 +12,11 @@ from celery import signals
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from api.runs.canary import TASK, note_taken
 from api.settings import settings_or_exit
-from worker.app import app
+from api.telemetry import traces
+from worker.alive import WORKER, note_alive
+from worker.app import WORKER_SERVICE, app
 from worker.connections import Connections
 from worker.launch import launch as launch_queued
 from worker.purge import purge_deleted
@@ -80,20 +83,46 @@ def purge_webhooks() -> None:
         purge_old(connections())
 
 
+@app.task(name=TASK)
+def canary(sender: str, number: int) -> None:
+    """Shows that tasks are taken. The API and beat each send one every ten seconds, and the health check its own."""
+    if sender != WORKER:
+        with database_may_be_away(), connections().engine.begin() as connection:
+            note_taken(connection, sender, number)
+
+
+_spans = ExitStack()
+"""The span of the task that this process runs, of which there is one at a time."""
+
+
+@signals.worker_process_init.connect(weak=False)
+def _start_tracing(**_: Any) -> None:
+    """After the fork, which the thread that sends spans would not survive."""
+    traces.start_tracing(WORKER_SERVICE)
+
+
 @signals.task_prerun.connect(weak=False)
 def _bind_ids(task_id: str, task: Any, args: Any = (), **_: Any) -> None:
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(task=task.name, task_id=task_id)
-    if args:
+    if args and task.name in (launch.name, cancel.name):
         structlog.contextvars.bind_contextvars(run=args[0])
+    # As the API's dispatcher sent them; what beat sends has neither.
+    if (request_id := getattr(task.request, "request_id", None)) is not None:
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+    parent = getattr(task.request, traces.HEADER, None)
+    _spans.enter_context(traces.span(f"task {task.name}", parent=parent, **{"basin.task_id": task_id}))
 
 
 @signals.task_postrun.connect(weak=False)
 def _clear_ids(**_: Any) -> None:
+    _spans.close()
     structlog.contextvars.clear_contextvars()
+    note_alive(WORKER)
 
 
 @signals.worker_process_shutdown.connect(weak=False)
 def _close(**_: Any) -> None:
     if connections.cache_info().currsize:
         connections().close()
+    traces.stop_tracing()

@@ -95,6 +95,7 @@ class Run(Base):
         ),
         CheckConstraint("visibility IN ('private', 'team')", name="visibility"),
         Index("ix_runs_newest", "created_at", "id"),
+        Index("ix_runs_status_reason", "status", "reason"),
         Index("ix_runs_live", "status", postgresql_where="status NOT IN ('succeeded', 'failed', 'cancelled')"),
         Index("ix_runs_study", "study", "created_at", postgresql_where="study IS NOT NULL"),
         Index("ix_runs_deleted", "deleted_at", postgresql_where="deleted_at IS NOT NULL"),
@@ -134,6 +135,8 @@ class Run(Base):
     total_steps: Mapped[int | None] = mapped_column(BigInteger)
     epoch: Mapped[float | None] = mapped_column(Float)
     eta_seconds: Mapped[float | None] = mapped_column(Float)
+    traceparent: Mapped[str | None] = mapped_column(String(64))
+    """Where its submission stands in a trace (W3C); its jobs go on from there. Null: it was not traced."""
     latest: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     """Metric -> {"step", "value", "best", "best_step"} over the valid points, so that a list needs no points."""
     failures: Mapped[int] = mapped_column(Integer, server_default="0")

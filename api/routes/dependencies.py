@@ -18,6 +18,9 @@ from api.errors import NotAllowed
 from api.routes.feed import Feed
 from api.runs.access import Caller, caller_of, run_for
 from api.runs.live import LiveOutbox
+from api.runs.probe import Probe
+from api.runs.readings import Readings
+from api.runs.storage_state import StorageState
 from api.settings import Settings
 
 COOKIE = "basin_session"
@@ -38,6 +41,8 @@ class Services:
     engine: Engine
     outbox: LiveOutbox
     feed: Feed
+    readings: Probe[Readings]
+    storage: Probe[StorageState]
 
 
 def services_of(request: Request) -> Services:

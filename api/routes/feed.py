@@ -93,6 +93,11 @@ class Feed:
         self._reader = ThreadPoolExecutor(1, "live-reader")
         self._history = ThreadPoolExecutor(HISTORY_THREADS, "live-history")
 
+    @property
+    def clients(self) -> int:
+        """Streams that are being followed."""
+        return len(self._subscriptions)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         tasks = [

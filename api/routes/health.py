@@ -24,7 +24,7 @@ def healthz() -> schemas.Health:
     responses={503: {"model": schemas.Readiness, "description": "Some part does not work; `checks` says which."}},
 )
 def readyz(response: Response, services: ServicesDep) -> schemas.Readiness:
-    state = readiness(services.engine, services.outbox.dispatcher, services.settings)
+    state = readiness(services.engine, services.outbox.dispatcher, services.settings, services.storage)
     if not state.ready:
         response.status_code = 503
     return state

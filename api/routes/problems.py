@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from api.errors import BasinError, Invalid, Unavailable
 from api.runs.schemas import Problem
+from api.telemetry.logs import request_id
 from trainer.contract.problems import SpecProblem, problems_in
 
 log = structlog.get_logger()
@@ -106,7 +107,9 @@ def _unexpected(request: Request, error: Exception) -> JSONResponse:
     incident = secrets.token_hex(4)
     log.error("unexpected_error", incident=incident, path=request.url.path, error=repr(error))
     detail = f"something broke inside Basin: look for incident {incident} in the API's log, and report it"
-    return _response(500, "internal", "Internal error", detail, [], incident=incident)
+    # This answer is made outside of the middleware that gives every other one its id.
+    headers = {"X-Request-ID": asked} if (asked := request_id()) is not None else None
+    return _response(500, "internal", "Internal error", detail, [], headers=headers, incident=incident)
 
 
 def _response(
@@ -127,4 +130,6 @@ def _response(
         "errors": [each.model_dump() for each in problems],
         **extra,
     }
+    if (asked := request_id()) is not None:
+        content["request_id"] = asked
     return JSONResponse(content, status_code=int(status), media_type=MEDIA_TYPE, headers=headers)

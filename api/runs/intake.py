@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import exists, func, select
+from sqlalchemy import event, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -25,6 +25,7 @@ from api.runs.service_clock import serving_seconds
 from api.runs.status import TERMINAL, RunStatus
 from api.runs.storage import is_checkpoint_path
 from api.runs.validity import lock_predecessors, resume_at
+from api.telemetry.families import POINTS, REPORTS
 from trainer.contract.reports import (
     CheckpointReport,
     Command,
@@ -114,6 +115,7 @@ def _store(session: Session, run: Run, attempt: Attempt, reports: Sequence[Repor
     if (earliest := _resumed_before(attempt, reports)) is not None:
         resume_at(session, attempt, earliest)
         run.latest = latest_values(session, run.id)
+    _count(session, reports, points=sum(map(len, stored.values())))
     for report in reports:
         match report:
             case MetricsReport():
@@ -135,6 +137,17 @@ def _store(session: Session, run: Run, attempt: Attempt, reports: Sequence[Repor
                 attempt.reported_reason = report.reason.value
                 attempt.reported_detail = storable_text(report.detail) or None
                 after_commit_send(session, "reconcile")
+
+
+def _count(session: Session, reports: Sequence[Report], *, points: int) -> None:
+    """For `/metrics`, once they are committed."""
+
+    def committed(_: Session) -> None:
+        for report in reports:
+            REPORTS.labels(report.kind).inc()
+        POINTS.inc(points)
+
+    event.listen(session, "after_commit", committed, once=True)
 
 
 def _resumed_before(attempt: Attempt, reports: Sequence[Report]) -> int | None:
@@ -162,7 +175,7 @@ def _progress(run: Run, attempt: Attempt, report: ProgressReport) -> None:
 
 def _checkpoint(session: Session, run: Run, attempt: Attempt, report: CheckpointReport) -> None:
     if not is_checkpoint_path(report.path, run.id):
-        log.warning("checkpoint_path_refused", run_id=run.id, attempt=attempt.number, path=report.path[:200])
+        log.warning("checkpoint_path_refused", run=run.id, attempt=attempt.number, path=report.path[:200])
         _event(session, run, attempt, "notice", f"A checkpoint outside the run's folder was refused: {report.path!r}.")
         return
     session.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from api.runs.storage import attempt_folder
 
 MAX_BYTES = 256 * 1024
 LOG_NAME = re.compile(r"(driver|rank-\d{1,5})\.log")
+JSON_LINE = '{"timestamp": "'
+"""How trainer.logs begins a line with BASIN_LOG_FORMAT=json."""
 RAY = "ray"
 """What Ray itself kept of a job that ended without a claim."""
 
@@ -71,7 +74,20 @@ class _Part:
         return _Part(data=kept, start=self.end - len(kept), more=self.more), self.end > len(kept)
 
     def text_lines(self) -> list[str]:
-        return self.data.decode("utf-8", "replace").splitlines()
+        return [text for line in self.data.decode("utf-8", "replace").splitlines() for text in shown(line)]
+
+
+def shown(line: str) -> list[str]:
+    """A line as a person reads it: one that a trainer wrote as a JSON object for collectors, in words; any other as it
+    is."""
+    if not line.startswith(JSON_LINE):
+        return [line]
+    try:
+        found = json.loads(line)
+        text = f"{found['timestamp']} {found['level'].upper()} {found['event']}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return [line]
+    return f"{text}\n{found.get('exception', '')}".rstrip("\n").split("\n")
 
 
 def _sources(folder: Path, attempt: Attempt) -> list[str]:

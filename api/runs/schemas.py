@@ -367,3 +367,5 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[SpecProblem] = []
+    request_id: str | None = None
+    """Of the request, as in its X-Request-ID header and in the API's log."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from sqlalchemy import Double, Engine, ScalarSelect, cast, func, select, text
@@ -49,7 +49,7 @@ class Ticker:
     A database that is away is logged once and waited for.
     """
 
-    def __init__(self, engine: Engine, *, also: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, *, also: Sequence[Callable[[], None]]) -> None:
         self._engine, self._also = engine, also
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="service-clock", daemon=True)
@@ -66,7 +66,8 @@ class Ticker:
         while not self._stop.is_set():
             try:
                 tick(self._engine)
-                self._also()
+                for look in self._also:
+                    look()
             except SQLAlchemyError as error:
                 if not fails:
                     log.warning("service_clock_stands", error=str(error).splitlines()[0])

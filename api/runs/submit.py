@@ -26,6 +26,7 @@ from api.runs.length import split_problems
 from api.runs.queue import queued_ids, tell_new_places
 from api.runs.quotas import NO_QUOTAS, Quotas, quota_problems
 from api.runs.webhooks.notices import tell_webhooks
+from api.telemetry import traces
 from trainer.contract.problems import SpecProblem
 
 MAX_KEY = 128
@@ -81,6 +82,7 @@ def submit(
             request_sha256=digest,
             spec=submission.spec.model_dump(mode="json"),
             idempotency_key=idempotency_key,
+            traceparent=traces.current(),
         )
         .on_conflict_do_nothing(index_elements=["user_id", "idempotency_key"])
         .returning(Run.id)

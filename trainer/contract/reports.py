@@ -197,3 +197,9 @@ class LaunchPayload(Message):
     """Storage root, an absolute folder; its file `.basin-storage` is read as the proof that it is shared."""
     spool: str | None = None
     """Node-local folder for spools; null: the system's temporary folder."""
+    log_format: str = "text"
+    """"json": log lines are JSON objects; anything else: lines for a person."""
+    traceparent: str | None = None
+    """Where the job stands in a trace (W3C); null: its run is not traced."""
+    otlp_endpoint: str | None = None
+    """Where spans go (OTLP over HTTP) unless the node's own OTEL_EXPORTER_OTLP_ENDPOINT says otherwise."""

@@ -2164,6 +2164,11 @@ export interface components {
              * @default []
              */
             errors: components["schemas"]["SpecProblem"][];
+            /**
+             * Request Id
+             * @description Of the request, as in its X-Request-ID header and in the API's log.
+             */
+            request_id?: string | null;
         } & {
             [key: string]: unknown;
         };

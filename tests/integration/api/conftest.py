@@ -137,7 +137,8 @@ class serving:
         while not self._server.started:
             assert time.monotonic() < give_up_at, "the API did not start"
             time.sleep(0.01)
-        self._http = httpx.Client(base_url=self._url, timeout=30)
+        # One id for all, so that answers can be compared.
+        self._http = httpx.Client(base_url=self._url, timeout=30, headers={"X-Request-ID": "of-a-test"})
         return Api(http=self._http, url=self._url, settings=self._settings, engine=self._engine)
 
     def __exit__(self, *_: object) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import redis
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
@@ -121,7 +122,13 @@ class Api:
         assert answer.status_code == 200, answer.text
         return Trainer(attempt_id=attempt_id, token=answer.json()["attempt_token"], claim=answer.json())
 
-    # What the tables hold.
+    # What the broker and the tables hold.
+
+    def messages(self) -> list[bytes]:
+        """Those that no Celery worker has taken, the newest first, but for the API's canaries."""
+        with redis.Redis.from_url(self.settings.broker_url) as broker:
+            waiting: list[bytes] = broker.lrange("celery", 0, -1)  # type: ignore[assignment]
+        return [message for message in waiting if b'"task": "canary"' not in message]
 
     def count(self, table: str, **where: Any) -> int:
         conditions = " AND ".join(f"{column} = :{column}" for column in where) or "true"

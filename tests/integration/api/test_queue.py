@@ -51,7 +51,7 @@ class TestEdit:
             broker.delete("celery")
             run = patch(api, second, priority=3).json()
             assert (run["position"], run["priority"]) == (1, 3)
-            [message] = broker.lrange("celery", 0, -1)
+            [message] = api.messages()
             assert b'"task": "launch"' in message
         assert places(api, second, first) == [1, 2]
         event = api.get(f"/runs/{second}/events").json()["items"][-1]
@@ -230,6 +230,6 @@ def test_the_launch_message_of_a_priority_names_the_run(api: Api) -> None:
     with redis.Redis.from_url(api.settings.broker_url) as broker:
         broker.delete("celery")
         patch(api, run_id, priority=1)
-        [message] = broker.lrange("celery", 0, -1)
+        [message] = api.messages()
     [body] = re.findall(rb'"body": ?"([^"]+)"', message)
     assert run_id in base64.b64decode(body).decode()

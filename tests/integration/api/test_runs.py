@@ -72,10 +72,10 @@ class TestCancel:
             broker.delete("celery")
             run = api.cancel(run_id).json()
             assert (run["status"], run["reason"], run["ended_at"]) == ("cancelling", None, None)
-            [message] = broker.lrange("celery", 0, -1)
+            [message] = api.messages()
             assert b'"task": "cancel"' in message
             assert api.cancel(run_id).json()["status"] == "cancelling", "a repeat at once is a double click"
-            assert broker.llen("celery") == 1
+            assert len(api.messages()) == 1
 
     def test_an_ended_one_stays_as_it_is(self, api: Api) -> None:
         run_id = api.new_run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import subprocess
 import sys
 import time
@@ -21,6 +22,18 @@ from tests.integration.api.stack import SPEC, Api, bearer, person
 from tests.integration.services import free_port
 
 
+def all_seen(api: Api) -> None:
+    """What Celery worker, beat and Ray leave behind when they work."""
+    with api.engine.begin() as connection:
+        connection.execute(text("INSERT INTO heartbeats (part) VALUES ('reconcile'), ('ray')"))
+        connection.execute(
+            text(
+                "INSERT INTO canaries (sender, taken_at) VALUES ('api', now()), ('beat', now())"
+                " ON CONFLICT (sender) DO UPDATE SET taken_at = now()"
+            )
+        )
+
+
 class TestHealth:
     @pytest.mark.parametrize("prefix", ["", "/api/v1"])
     def test_healthz_says_that_the_process_answers(self, api: Api, prefix: str) -> None:
@@ -31,24 +44,67 @@ class TestHealth:
         assert answer.status_code == 503
         checks = {check["name"]: check["ok"] for check in answer.json()["checks"]}
         assert checks == {
-            "database": True, "migrations": True, "broker": True, "celery worker": False, "ray": False,
+            "database": True, "migrations": True, "broker": True, "storage": True, "disk space": True,
+            "celery worker": False, "beat": False, "reconcile": False, "ray": False,
         }  # fmt: skip
 
-    def test_readyz_is_ready_when_the_worker_and_ray_were_seen(self, api: Api) -> None:
-        with api.engine.begin() as connection:
-            connection.execute(text("INSERT INTO heartbeats (part) VALUES ('reconcile'), ('ray')"))
+    def test_readyz_is_ready_when_worker_beat_and_ray_were_seen(self, api: Api) -> None:
+        all_seen(api)
         answer = api.http.get("/readyz")
         assert (answer.status_code, answer.json()["ready"]) == (200, True)
         with api.engine.begin() as connection:
             connection.execute(text("UPDATE heartbeats SET at = now() - interval '10 min' WHERE part = 'ray'"))
-        assert "last seen 600 s ago" in api.http.get("/readyz").text
+        assert re.search(r"last seen 6\d\d s ago: is Ray's head up", api.http.get("/readyz").text)
+
+    @pytest.mark.parametrize(
+        ("change", "failing", "said"),
+        [
+            (
+                "UPDATE canaries SET taken_at = now() - interval '10 min' WHERE sender = 'api'",
+                {"celery worker"},
+                " s, though it may be connected: look at its log, and restart it",
+            ),
+            (
+                "UPDATE canaries SET taken_at = now() - interval '10 min' WHERE sender = 'beat'",
+                {"beat"},
+                " s: is beat up, with the API's BASIN_BROKER_URL? Look at its log, and restart it",
+            ),
+            (
+                "UPDATE canaries SET taken_at = now() - interval '10 min'",
+                {"celery worker", "beat"},
+                "cannot be told while the Celery worker takes no tasks: mend that first",
+            ),
+            ("DELETE FROM heartbeats WHERE part = 'reconcile'", {"reconcile"}, "look at the Celery worker's log"),
+            ("UPDATE alembic_version SET version_num = '0001'", {"migrations"}, "run `python -m api.db.migrate`"),
+            ("UPDATE storage_proof SET proof = 'of another'", {"storage"}, "is another storage's: mount the storage"),
+        ],
+    )
+    def test_readyz_blames_the_part_and_says_what_to_do(
+        self, api: Api, change: str, failing: set[str], said: str
+    ) -> None:
+        all_seen(api)
+        with api.engine.begin() as connection:
+            connection.execute(text(change))
+        answer = api.http.get("/readyz")
+        assert answer.status_code == 503
+        bad = {check["name"]: check["detail"] for check in answer.json()["checks"] if not check["ok"]}
+        assert bad.keys() == failing
+        assert any(said in detail for detail in bad.values()), bad
+
+    def test_readyz_says_that_the_storage_is_gone(self, api: Api) -> None:
+        all_seen(api)
+        api.settings.storage.rename(api.settings.storage.with_name("elsewhere"))
+        bad = [check for check in api.http.get("/readyz").json()["checks"] if not check["ok"]]
+        assert [check["name"] for check in bad] == ["storage"]
+        assert "mount the storage where the API runs" in bad[0]["detail"]
 
     def test_without_a_database_it_starts_and_says_so(self, settings: Settings, engine: Engine) -> None:
         away = settings.model_copy(update={"database_url": f"postgresql+psycopg://basin@127.0.0.1:{free_port()}/basin"})
         with serving(away, engine) as api:
             assert api.http.get("/healthz").status_code == 200
             assert api.http.get("/readyz").json()["checks"][0] == {
-                "name": "database", "ok": False, "detail": "the database did not answer",
+                "name": "database", "ok": False,
+                "detail": "the database did not answer: is PostgreSQL up, and BASIN_DATABASE_URL right?",
             }  # fmt: skip
             answer = api.get("/runs")
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")

@@ -25,6 +25,7 @@ from api.db.tables import Heartbeat
 from api.dispatch import Dispatcher
 from api.runs.status import RunStatus
 from api.settings import Settings
+from tests.integration.processes import as_environment
 from tests.integration.services import free_port
 from tests.integration.worker.stage import Stage, until
 from worker import tasks
@@ -102,7 +103,7 @@ def broker_url(broker: Broker) -> str:
 
 @contextmanager
 def celery(settings: Settings, folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {**os.environ, **as_environment(settings)}
+    environment = as_environment(settings)
     command = [sys.executable, "-m", "celery", "-A", "worker.app", *arguments]
     log = folder / f"{arguments[0]}.log"
     with log.open("ab") as output:
@@ -118,18 +119,6 @@ def celery(settings: Settings, folder: Path, *arguments: str) -> Iterator[subpro
             process.kill()
             process.wait()
             raise
-
-
-def as_environment(settings: Settings) -> dict[str, str]:
-    """The variables from which a process builds the same settings."""
-    values: dict[str, str] = {}
-    for name in Settings.model_fields:
-        value = getattr(settings, name)
-        if value is not None:
-            secret = getattr(value, "get_secret_value", None)
-            text = os.pathsep.join(map(str, value)) if isinstance(value, tuple) else str(value)
-            values[f"BASIN_{name.upper()}"] = secret() if secret else text
-    return values
 
 
 def last_pass(stage: Stage) -> datetime | None:

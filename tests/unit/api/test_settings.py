@@ -24,7 +24,8 @@ def test_the_knobs_are_these() -> None:
         "default_gpu_hours_per_month", "default_max_queued_runs", "default_max_workers", "deleted_kept_hours",
         "hang_timeout_seconds",
         "join_timeout_seconds", "launch_timeout_seconds", "lease_interval_seconds", "lease_timeout_seconds",
-        "loopback", "max_failures", "preemption", "ray_address", "ray_token", "reconcile_seconds", "secret",
+        "log_format", "loopback", "max_failures", "metrics_token", "preemption", "ray_address", "ray_token",
+        "reconcile_seconds", "secret",
         "share_half_life_seconds", "silent_stop_seconds", "spool", "storage", "trainer_api_url",
         "trainer_python", "webhook_private_hosts",
     ]  # fmt: skip

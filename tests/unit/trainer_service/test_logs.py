@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.logs import BoundedLog, last_words
+from api.runs.logs import JSON_LINE
+from trainer.logs import BoundedLog, last_words, line_form
 
 LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z "
 
@@ -30,6 +32,26 @@ def test_lines_carry_utc_time_and_level(tmp_path: Path) -> None:
     handler.handle(logging.LogRecord("x", logging.WARNING, "", 0, "a %s", ("sentence",), None))
     os.close(handler.file)
     assert re.fullmatch(LINE + "WARNING a sentence\n", path.read_text())
+
+
+def test_lines_for_collectors_are_objects_that_know_their_run(tmp_path: Path) -> None:
+    path = tmp_path / "log" / "driver.log"
+    handler = BoundedLog(path, line_form("json", {"run": "r1", "attempt": 2, "process": "driver"}))
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        record = logging.LogRecord("trainer.x", logging.ERROR, "", 0, "a %s", ("sentence",), sys.exc_info())
+    handler.handle(record)
+    os.close(handler.file)
+    [text] = path.read_text().splitlines()
+    line = json.loads(text)
+    assert text.startswith(JSON_LINE), "whoever reads it through the API sees words"
+    assert re.fullmatch(LINE, line["timestamp"] + " ")
+    assert (line["level"], line["event"], line["logger"], line["service"]) == (
+        "error", "a sentence", "trainer.x", "basin-trainer",
+    )  # fmt: skip
+    assert (line["run"], line["attempt"], line["process"]) == ("r1", 2, "driver")
+    assert line["exception"].endswith("ValueError: wrong")
 
 
 def test_a_long_log_is_cut_to_its_newest_lines(tmp_path: Path) -> None:

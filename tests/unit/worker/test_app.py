@@ -61,4 +61,4 @@ def test_the_tasks_have_the_names_that_the_api_sends(monkeypatch: pytest.MonkeyP
     assert [task.name for task in (tasks.launch, tasks.cancel, tasks.reconcile)] == ["launch", "cancel", "reconcile"]
     assert tasks.deliver_webhooks.name == DELIVER_TASK
     scheduled = {entry["task"] for entry in configuration(settings(2))["beat_schedule"].values()}
-    assert scheduled == {"reconcile", "purge", "deliver_webhooks", tasks.purge_webhooks.name}
+    assert scheduled == {"reconcile", "purge", "deliver_webhooks", tasks.purge_webhooks.name, tasks.canary.name}
