@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     """Hosts, addresses and networks that webhooks may reach though they are not public, and without TLS, with commas
     between them, e.g. "hooks.lab,10.2.0.0/16". Off (empty): public addresses only, by https."""
 
+    postgres_bin: Path | None = None
+    """Folder of pg_dump, pg_restore and psql for backups. Off (null): those on the path, else the local stack's."""
+
     lease_interval_seconds: float = Field(default=10, gt=0)
     """How often a trainer renews its lease, > 0."""
     lease_timeout_seconds: float = Field(default=60, gt=0)

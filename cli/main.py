@@ -7,6 +7,7 @@ import sys
 import typer
 
 from cli.admin_commands import admin_app
+from cli.backup_commands import backup, restore_backup
 from cli.data_commands import data_app
 from cli.failure import ExitCode, Failure
 from cli.predict_command import predict
@@ -41,6 +42,9 @@ run_app.command("archive")(archive)
 run_app.command("unarchive")(unarchive)
 run_app.command("delete")(delete)
 run_app.command("restore")(restore)
+
+admin_app.command("backup")(backup)
+admin_app.command("restore")(restore_backup)
 
 app = typer.Typer(
     no_args_is_help=True,
