@@ -79,6 +79,17 @@ class Settings(BaseSettings):
     """Failed attempts since the last newer checkpoint that a run survives, >= 0."""
     deleted_kept_hours: float = Field(default=24, ge=0)
     """How long a deleted run can be restored; then its files and rows are removed. >= 0."""
+    logs_kept_days: float | None = Field(default=None, ge=0)
+    """How long after its end a run's log files are kept, >= 0. Off (null), here and below: for ever."""
+    archived_points_kept_days: float | None = Field(default=None, ge=0)
+    """How long after it was archived a run's metric points are kept, >= 0; its latest and best numbers stay."""
+    events_kept_days: float | None = Field(default=None, ge=0)
+    """How long after its end the rows of a run's timeline are kept, >= 0; its moves from status to status stay."""
+    webhook_log_kept_days: float | None = Field(default=30, ge=1)
+    """How long a webhook's log shows a message, >= 1."""
+    orphans_kept_days: float | None = Field(default=None, ge=1)
+    """How long run folders stay on the storage that the database does not know, >= 1. Leave it off while a restored
+    database may be older than the storage."""
     preemption: bool = False
     """True: a run of lower priority may be paused, with a checkpoint, for one of higher priority that waits."""
     share_half_life_seconds: float = Field(default=86_400, gt=0)
