@@ -11,7 +11,21 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from api.db.engine import make_engine
-from api.routes import attempts, health, lifecycle, metrics, problems, runs, session, stream, users, webhooks
+from api.routes import (
+    attempts,
+    collection,
+    doctor,
+    health,
+    lifecycle,
+    metrics,
+    nodes,
+    problems,
+    runs,
+    session,
+    stream,
+    users,
+    webhooks,
+)
 from api.routes.body_limits import BodyLimits
 from api.routes.dashboard import serve_dashboard
 from api.routes.dependencies import Services
@@ -77,7 +91,7 @@ def _bare_app(**arguments: Any) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         **arguments,
     )
-    for part in (runs, lifecycle, metrics, attempts, stream, session, users, webhooks):
+    for part in (runs, lifecycle, metrics, attempts, stream, session, users, webhooks, nodes, doctor, collection):
         app.include_router(part.router, prefix=PREFIX)
     app.include_router(runs.studies, prefix=PREFIX)
     app.include_router(health.router)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.control_plane import control_plane
+from cli.data_page import readable_bytes
 from cli.failure import ExitCode, Failure
 from cli.options import AsJson, print_json
 from cli.part_process import messages
@@ -43,7 +44,7 @@ def backup(
     if as_json:
         print_json(made)
         return
-    size = _bytes(made["storage_bytes"] + made["database_bytes"])
+    size = readable_bytes(made["storage_bytes"] + made["database_bytes"])
     shared = f", {made['linked']:,} of them shared with {made['base']}" if made["linked"] else ""
     typer.echo(f"{made['folder']}: {_contents(made)}, {made['files']:,} files{shared}; {size}")
 
@@ -106,7 +107,7 @@ def _show(plan: dict[str, Any]) -> None:
     there = f"{plan['runs_there']:,} runs" + (" and the files of runs" if plan["files_there"] else "")
     lines = [
         f"backup     {plan['folder']}, made {plan['made_at']} by Basin {plan['basin_version']}",
-        f"in it      {_contents(plan)}; {plan['files']:,} files, {_bytes(plan['bytes'])}",
+        f"in it      {_contents(plan)}; {plan['files']:,} files, {readable_bytes(plan['bytes'])}",
         f"database   {plan['database']}",
         f"storage    {plan['storage']}",
         f"gone then  {there if plan['replaces'] else 'nothing: there are no runs'}",
@@ -132,10 +133,3 @@ def _follow(act: str, arguments: Sequence[str], environment: dict[str, str]) -> 
 def _contents(about: dict[str, Any]) -> str:
     rows = about["rows"]
     return ", ".join(f"{rows[name]:,} {words}" for name, words in SHOWN.items() if name in rows)
-
-
-def _bytes(count: int) -> str:
-    amount, units = float(count), ["B", "kB", "MB", "GB", "TB"]
-    while amount >= 1000 and len(units) > 1:
-        amount, units = amount / 1000, units[1:]
-    return f"{amount:.3g} {units[0]}"
