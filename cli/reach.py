@@ -19,6 +19,7 @@ from trainer.contract.findings import Found, failed, ok
 USUAL_PORTS = {"PostgreSQL": 5432, "Valkey": 6379, "Ray's job API": 8265, "Ray's head": 6380, "Ray's clients": 10001}
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
+MOST_READ = 4096
 # What each of them says to a stranger: enough to tell it from another program at the same port.
 POSTGRES_HELLO, POSTGRES_WORDS = bytes([0, 0, 0, 8, 4, 210, 22, 47]), (b"S", b"N")
 VALKEY_HELLO, VALKEY_WORDS = b"PING\r\n", (b"+PONG", b"-NOAUTH", b"-DENIED")
@@ -72,6 +73,8 @@ def _is(name: str, host: str, port: int) -> bool:
             connection.settimeout(ANSWER_SECONDS)
             connection.sendall(hello)
             said = connection.recv(1024)
+            while name == "Ray's job API" and len(said) < MOST_READ and (more := connection.recv(1024)):
+                said += more  # It closes the connection after its answer.
     except OSError:
         return False
     return said.startswith(words) and (name != "Ray's job API" or _is_ray(said))
