@@ -14,6 +14,7 @@ from api.db.engine import make_engine
 from api.routes import (
     attempts,
     collection,
+    data,
     doctor,
     health,
     lifecycle,
@@ -91,7 +92,7 @@ def _bare_app(**arguments: Any) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         **arguments,
     )
-    for part in (runs, lifecycle, metrics, attempts, stream, session, users, webhooks, nodes, doctor, collection):
+    for part in (runs, lifecycle, metrics, attempts, stream, session, users, webhooks, nodes, doctor, collection, data):
         app.include_router(part.router, prefix=PREFIX)
     app.include_router(runs.studies, prefix=PREFIX)
     app.include_router(health.router)

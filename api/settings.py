@@ -11,7 +11,7 @@ import re
 import sys
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders under which image data may be read, absolute, with colons between them (`os.pathsep`); trainers see them
     at the same paths. Off (empty): only data that comes with Basin."""
+    data_uploads: Literal["off", "admins", "members"] = "members"
+    """Who may upload data sets to the first data root: "off", "admins", or "members" (and admins)."""
+    data_uploads_leave_gib: float = Field(default=10, ge=0)
+    """Uploads are refused that would leave less of that root's disk, in GiB, >= 0."""
     secret: SecretStr = SecretStr(DEVELOPMENT_SECRET)
     """Key of launch codes, attempt tokens and login cookies, at least 32 characters. Its default is refused outside
     loopback."""

@@ -10,6 +10,7 @@ from cli.admin_commands import admin_app
 from cli.backup_commands import backup, restore_backup
 from cli.collect_command import collect
 from cli.data_commands import data_app
+from cli.data_upload import upload
 from cli.doctor_command import doctor
 from cli.failure import ExitCode, Failure
 from cli.node_commands import drain, nodes, undrain
@@ -46,6 +47,7 @@ run_app.command("unarchive")(unarchive)
 run_app.command("delete")(delete)
 run_app.command("restore")(restore)
 
+data_app.command("upload")(upload)
 admin_app.command("nodes")(nodes)
 admin_app.command("drain")(drain)
 admin_app.command("undrain")(undrain)

@@ -623,6 +623,114 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the machines of the cluster
+         * @description With what is held on each, and whether it is drained.
+         */
+        get: operations["get_nodes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes/{host}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Give a machine no new runs
+         * @description By admins. Runs on it finish, or with `move` are paused with a checkpoint and go on elsewhere.
+         */
+        put: operations["drain_node"];
+        post?: never;
+        /**
+         * Let a machine take runs again
+         * @description By admins. Null where it is not known any more.
+         */
+        delete: operations["undrain_node"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/doctor": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Look at every part of the installation
+         * @description By admins. Answers with what the API found; ask for the rest with GET until it is complete.
+         */
+        post: operations["begin_diagnosis"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/doctor/{diagnosis_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How far a look at every part is
+         * @description By admins. Complete when every part has answered, or has not in its time.
+         */
+        get: operations["get_diagnosis"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/collection": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What would be collected
+         * @description By admins. Changes nothing.
+         */
+        get: operations["get_collection"];
+        put?: never;
+        /**
+         * Collect now
+         * @description By admins. The Celery worker does it in batches, as it does every hour; answers with what will go.
+         */
+        post: operations["begin_collection"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/studies": {
         parameters: {
             query?: never;
@@ -1025,10 +1133,111 @@ export interface components {
             storage_proof?: string | null;
         };
         /**
+         * ClusterHost
+         * @description A machine of the cluster, as the Celery worker last saw it.
+         */
+        ClusterHost: {
+            /** Host */
+            host: string;
+            /**
+             * Cpus
+             * @description CPU slots, here and below taken or free.
+             */
+            cpus: number;
+            /** Gpus */
+            gpus: number;
+            /** Alive */
+            alive: boolean;
+            /**
+             * Seen At
+             * @description Null: it is drained and not there.
+             */
+            seen_at: string | null;
+            /**
+             * Workers
+             * @description Of runs on it: slots that are held.
+             */
+            workers: number;
+            /**
+             * Runs
+             * @description Ids of the runs that hold them, private ones left out.
+             */
+            runs: string[];
+            /** @description Null: it takes runs. */
+            drain: components["schemas"]["Drain"] | null;
+        };
+        /**
+         * Collectable
+         * @description What one kind would take now.
+         */
+        Collectable: {
+            /** Kind */
+            kind: string;
+            /** What */
+            what: string;
+            /**
+             * Kept Days
+             * @description By the setting; null: for ever, so nothing is taken.
+             */
+            kept_days: number | null;
+            /**
+             * Setting
+             * @description The variable that changes it; null: it is fixed.
+             */
+            setting: string | null;
+            /**
+             * Items
+             * @description Rows or folders.
+             */
+            items: number;
+            /**
+             * Bytes
+             * @description Of disk, for rows by their average; the database uses their room again after its next vacuum.
+             */
+            bytes: number;
+        };
+        /** CollectionPlan */
+        CollectionPlan: {
+            /** Items */
+            items: components["schemas"]["Collectable"][];
+            /** Bytes */
+            bytes: number;
+            /**
+             * Storage Is There
+             * @description False: nothing on the storage is looked at or taken, since it may not be mounted.
+             */
+            storage_is_there: boolean;
+        };
+        /**
          * Command
          * @enum {string}
          */
         Command: "go_on" | "stop" | "pause";
+        /**
+         * Diagnosis
+         * @description How far a look at every part is, and what it found so far.
+         */
+        Diagnosis: {
+            /** Id */
+            id: string;
+            /**
+             * Began At
+             * Format: date-time
+             */
+            began_at: string;
+            /** Complete */
+            complete: boolean;
+            /**
+             * Findings
+             * @description In the order of the parts: the API, the Celery worker, the nodes, and last who sees whose files.
+             */
+            findings: components["schemas"]["Finding"][];
+            /**
+             * Outstanding
+             * @description Parts that have not answered yet.
+             */
+            outstanding: string[];
+        };
         /**
          * DigitsData
          * @description scikit-learn's digits: 1,797 grey images of 8 x 8 in 10 classes, shipped with the library.
@@ -1056,6 +1265,45 @@ export interface components {
              * @default 0
              */
             split_seed: number;
+        };
+        /** Drain */
+        Drain: {
+            /**
+             * By
+             * @description "user:<name>".
+             */
+            by: string;
+            /** Reason */
+            reason: string;
+            /**
+             * Moves
+             * @description Whether its runs are moved; else they finish.
+             */
+            moves: boolean;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+        };
+        /**
+         * DrainRequest
+         * @description Body of PUT /nodes/{host}/drain.
+         * @example {}
+         */
+        DrainRequest: {
+            /**
+             * Reason
+             * @description For people: "new driver on Monday".
+             * @default
+             */
+            reason: string;
+            /**
+             * Move
+             * @description True: runs on it are paused with a checkpoint and queue again, to go on elsewhere. False: they finish there.
+             * @default false
+             */
+            move: boolean;
         };
         /**
          * DryRun
@@ -1232,6 +1480,40 @@ export interface components {
              */
             sharding: "none" | "full";
         };
+        /**
+         * Finding
+         * @description A check of one part of the installation.
+         */
+        Finding: {
+            verdict: components["schemas"]["Verdict"];
+            /**
+             * Found
+             * @description What is there.
+             */
+            found: string;
+            /**
+             * Needed
+             * @description What should be there; empty where all is well.
+             * @default
+             */
+            needed: string;
+            /**
+             * Remedy
+             * @description What to do; empty where all is well.
+             * @default
+             */
+            remedy: string;
+            /**
+             * Part
+             * @description "api", "celery worker", "node host-a", "this machine".
+             */
+            part: string;
+            /**
+             * Check
+             * @description What was looked at: "broker policy", "shared memory".
+             */
+            check: string;
+        };
         /** Health */
         Health: {
             /**
@@ -1241,6 +1523,19 @@ export interface components {
             status: "ok";
             /** Version */
             version: string;
+            /**
+             * Revision
+             * @description Of the source, by git; null where it is not known.
+             */
+            revision: string | null;
+        };
+        /** HostList */
+        HostList: {
+            /**
+             * Items
+             * @description By host.
+             */
+            items: components["schemas"]["ClusterHost"][];
         };
         /**
          * HuggingFaceData
@@ -3285,6 +3580,11 @@ export interface components {
             weight?: number | null;
         };
         /**
+         * Verdict
+         * @enum {string}
+         */
+        Verdict: "ok" | "warning" | "failed";
+        /**
          * WebDatasetData
          * @description webdataset's tar files: each sample is an image (jpg, jpeg, png, webp) and a .cls or .json of the same name.
          */
@@ -5272,6 +5572,282 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["WebhookDelivery"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_nodes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostList"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drain_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                host: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DrainRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClusterHost"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    undrain_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                host: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClusterHost"] | null;
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    begin_diagnosis: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Diagnosis"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_diagnosis: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                diagnosis_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Diagnosis"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_collection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CollectionPlan"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    begin_collection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CollectionPlan"];
                 };
             };
             /** @description The request has mistakes; `errors` names each field. */
