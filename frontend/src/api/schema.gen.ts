@@ -731,6 +731,91 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/data/uploads/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Begin or resume the upload of a data set
+         * @description By whom BASIN_DATA_UPLOADS allows it. Refused where a data set of this name is there.
+         */
+        put: operations["begin_upload"];
+        post?: never;
+        /**
+         * Remove what an upload has sent so far
+         * @description A data set that is whole is not removed here.
+         */
+        delete: operations["abandon_upload"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/data/uploads/{name}/have": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * How much of some files is there
+         * @description So that an upload that was cut off sends only what is missing.
+         */
+        post: operations["have_files"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/data/uploads/{name}/parts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send pieces of files
+         * @description A line of JSON that lists the pieces (path, offset, length, total, sha256), then their bytes; 8 MiB at most. A
+         *     piece that is sent twice counts once.
+         */
+        post: operations["take_part"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/data/uploads/{name}/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give an uploaded data set its name
+         * @description Refused while files are missing or not whole; until then no run sees any of it.
+         */
+        post: operations["finish_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/studies": {
         parameters: {
             query?: never;
@@ -1513,6 +1598,16 @@ export interface components {
              * @description What was looked at: "broker policy", "shared memory".
              */
             check: string;
+        };
+        /** HaveFiles */
+        HaveFiles: {
+            /**
+             * Bytes
+             * @description Path -> bytes that are there; those of which nothing is there are left out.
+             */
+            bytes: {
+                [key: string]: number;
+            };
         };
         /** Health */
         Health: {
@@ -3506,6 +3601,35 @@ export interface components {
             /** @default {} */
             limits: components["schemas"]["Limits"];
         };
+        /** Upload */
+        Upload: {
+            /** Name */
+            name: string;
+            /**
+             * Folder
+             * @description Where it will be; as a run's spec names it: relative to the data root.
+             */
+            folder: string;
+            /**
+             * Resumes
+             * @description Whether there is something of it already, by the same person.
+             */
+            resumes: boolean;
+        };
+        /** Uploaded */
+        Uploaded: {
+            /** Name */
+            name: string;
+            /**
+             * Path
+             * @description Absolute, as trainers see it where they mount the data root at the same place.
+             */
+            path: string;
+            /** Files */
+            files: number;
+            /** Bytes */
+            bytes: number;
+        };
         /**
          * UserAccount
          * @description A user with their quotas and their use.
@@ -3584,6 +3708,14 @@ export interface components {
          * @enum {string}
          */
         Verdict: "ok" | "warning" | "failed";
+        /**
+         * WantedFiles
+         * @description Body of POST /data/uploads/{name}/have.
+         */
+        WantedFiles: {
+            /** Paths */
+            paths: string[];
+        };
         /**
          * WebDatasetData
          * @description webdataset's tar files: each sample is an image (jpg, jpeg, png, webp) and a .cls or .json of the same name.
@@ -3989,6 +4121,16 @@ export interface components {
              * @description `whsec_...`, for the receiver to verify signatures with.
              */
             secret: string;
+        };
+        /**
+         * WholeSet
+         * @description Body of POST /data/uploads/{name}/finish: what must be there.
+         */
+        WholeSet: {
+            /** Files */
+            files: number;
+            /** Bytes */
+            bytes: number;
         };
         /**
          * Writer
@@ -5848,6 +5990,216 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CollectionPlan"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    begin_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Upload"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    abandon_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    have_files: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WantedFiles"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HaveFiles"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    take_part: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HaveFiles"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finish_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WholeSet"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Uploaded"];
                 };
             };
             /** @description The request has mistakes; `errors` names each field. */
