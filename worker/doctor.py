@@ -27,6 +27,7 @@ from worker.ray_jobs import DRIVER_RESOURCE, Job, JobRequest, Node, RayError, Ra
 log = structlog.get_logger()
 
 ASK_SECONDS = 5.0
+MEND_RAY = "Start Ray's head and look at its log, or mend BASIN_RAY_ADDRESS and BASIN_RAY_TOKEN"
 
 
 def examine(connections: Connections, diagnosis_id: str) -> None:
@@ -45,8 +46,8 @@ def examine(connections: Connections, diagnosis_id: str) -> None:
             Check(name="clock", look=lambda: database_clock(connections.engine)),
             Check(name="storage", look=lambda: own_storage(settings, connections.engine)),
             Check(name=SHARED_CHECK, look=lambda: folders.shared_storage(folder, probes, probe_name(CELERY))),
-            Check(name="Ray", look=lambda: ray_answers(ray)),
-            Check(name="Ray's token", look=lambda: ray_demands_a_token(settings.ray_address)),
+            Check(name="Ray", look=lambda: ray_answers(ray), if_it_breaks=MEND_RAY),
+            Check(name="Ray's token", look=lambda: ray_demands_a_token(settings.ray_address), if_it_breaks=MEND_RAY),
         ]
         findings = run_checks(CELERY, checks)
         wrote = next(f.verdict == "ok" for f in findings if f.check == SHARED_CHECK)

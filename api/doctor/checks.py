@@ -19,28 +19,35 @@ from trainer.contract.findings import Check, Found, failed, ok, warning
 
 CONNECT_SECONDS = 5
 OLDEST_POSTGRES = 14
+MEND_DATABASE = "Start PostgreSQL and look at its log, or mend BASIN_DATABASE_URL"
+MEND_BROKER = "Start Valkey and look at its log, or mend BASIN_BROKER_URL"
+MEND_STORAGE = "Mount the storage, or mend BASIN_STORAGE"
 BROKER_MANUAL = "Set `maxmemory-policy noeviction` in Valkey's configuration and start it again"
 
 
 def control_checks(settings: Settings, engine: Engine) -> list[Check]:
+    looks = {
+        MEND_DATABASE: {
+            "database": lambda: database(engine),
+            "database password": lambda: database_password(settings),
+            "migrations": lambda: migrations(engine),
+            "clock": lambda: database_clock(engine),
+        },
+        MEND_BROKER: {
+            "broker": lambda: broker(settings),
+            "broker password": lambda: broker_password(settings),
+            "broker policy": lambda: broker_policy(settings),
+            "broker persistence": lambda: broker_persistence(settings),
+        },
+        MEND_STORAGE: {
+            "storage": lambda: own_storage(settings, engine),
+            "storage disk": lambda: folders.free_disk(settings.storage, "the storage"),
+        },
+    }
     return [
-        Check(name="database", look=lambda: database(engine), if_it_hangs="Look at PostgreSQL's log and load"),
-        Check(name="database password", look=lambda: database_password(settings)),
-        Check(name="migrations", look=lambda: migrations(engine)),
-        Check(name="clock", look=lambda: database_clock(engine)),
-        Check(name="broker", look=lambda: broker(settings), if_it_hangs="Look at Valkey's log and load"),
-        Check(name="broker password", look=lambda: broker_password(settings)),
-        Check(name="broker policy", look=lambda: broker_policy(settings)),
-        Check(name="broker persistence", look=lambda: broker_persistence(settings)),
-        *storage_checks(settings, engine),
-    ]
-
-
-def storage_checks(settings: Settings, engine: Engine) -> list[Check]:
-    storage = settings.storage
-    return [
-        Check(name="storage", look=lambda: own_storage(settings, engine)),
-        Check(name="storage disk", look=lambda: folders.free_disk(storage, "the storage")),
+        Check(name=name, look=look, if_it_breaks=remedy, if_it_hangs=remedy)
+        for remedy, named in looks.items()
+        for name, look in named.items()
     ]
 
 

@@ -67,6 +67,8 @@ class Check:
     seconds: float = 10.0
     if_it_hangs: str = "Look at the part's log; a folder of the network that is away hangs like this"
     """The remedy where there is no answer in time."""
+    if_it_breaks: str = "Mend what the error names"
+    """The remedy where the look itself fails."""
 
 
 def run_checks(part: str, checks: Iterable[Check]) -> list[Finding]:
@@ -92,7 +94,7 @@ def _outcome(check: Check) -> Found:
                 failed(
                     f"could not be checked ({type(error).__name__}: {first})",
                     needed="an answer",
-                    remedy="Mend what the error names",
+                    remedy=check.if_it_breaks,
                 )
             )
 

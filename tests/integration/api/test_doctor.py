@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from api.db.engine import make_engine
 from api.doctor import checks
 from api.doctor.diagnosis import CELERY_SECONDS, NODE_SECONDS, probe_folder
 from api.runs.storage import PROOF_NAME
@@ -83,7 +84,7 @@ class TestBroker:
     def test_one_that_is_away(self, settings: Settings, engine: Engine) -> None:
         away = using(settings, broker_url="redis://127.0.0.1:1/0")
         found = {each.check: each for each in checks_run(away, engine)}
-        must_fail(found["broker"], told="could not be checked (ConnectionError", remedy="Mend")
+        must_fail(found["broker"], told="could not be checked (ConnectionError", remedy="mend BASIN_BROKER_URL")
 
 
 class TestDatabase:
@@ -95,6 +96,15 @@ class TestDatabase:
         assert checks.migrations(hooks.api.engine).verdict == "ok"
         hooks.execute("UPDATE alembic_version SET version_num = '0003'")
         must_fail(checks.migrations(hooks.api.engine), told="at 0003", remedy="python -m api.db.migrate")
+
+    def test_one_that_is_away(self, settings: Settings) -> None:
+        away = using(settings, database_url="postgresql+psycopg://basin:a-word@127.0.0.1:1/basin")
+        nobody = make_engine(away)
+        found = {each.check: each for each in checks_run(away, nobody)}
+        nobody.dispose()
+        for check in ("database", "database password", "migrations", "clock"):
+            must_fail(found[check], told="OperationalError", remedy="mend BASIN_DATABASE_URL")
+            assert "a-word" not in found[check].found
 
     def test_one_that_is_too_old(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         assert checks.database(engine).verdict == "ok"
@@ -175,7 +185,7 @@ class TestDiagnosis:
         ):  # fmt: skip
             assert finding(seen, part, check).verdict == "ok", finding(seen, part, check)
         # There is no Ray here.
-        must_fail(finding(seen, "celery worker", "Ray"), told="did not answer", remedy="Mend")
+        must_fail(finding(seen, "celery worker", "Ray"), told="did not answer", remedy="BASIN_RAY_ADDRESS")
         assert not (hooks.api.settings.storage / probe_folder(begun["id"])).exists()
 
     def test_a_worker_with_a_storage_of_its_own(self, hooks: Hooked, tmp_path: Path) -> None:

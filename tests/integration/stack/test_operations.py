@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from tests.integration.running_stack import RunningStack, until
+from tests.integration.stack.test_run_changes import LONG
 from tests.integration.stack.test_run_changes import submit as submit_run
 
 DISK_CHECKS = {"storage disk", "spool disk", "temporary disk", "shared memory"}
@@ -101,6 +104,20 @@ class TestDrain:
         stack.basin("admin", "undrain", node["host"])
         until(lambda: stack.client.run(run_id).status == "succeeded", "it ran", 120.0, stack.tail)
 
+    def test_a_run_that_trains_there_is_moved_off_with_a_checkpoint_and_goes_on(self, stack: RunningStack) -> None:
+        [node] = stack.basin_json("admin", "nodes")["items"]
+        run_id = str(submit_run(stack, *LONG)["id"])
+        look = lambda: stack.client.run(run_id)  # noqa: E731
+        until(lambda: look().status == "running" and look().step > 0, "it trains", 120.0, look)
+        assert run_id in stack.basin_json("admin", "drain", node["host"], "--move")["runs"]
+        until(lambda: look().status == "queued" and "drained" in (look().wait_reason or ""), "it waits", 60.0, look)
+        assert stack.client.checkpoints(run_id).items
+        saved = look().step
+        stack.basin("admin", "undrain", node["host"])
+        until(lambda: look().status == "running" and look().step > saved, "it goes on", 120.0, look)
+        stack.basin("run", "cancel", run_id, "--now")
+        until(lambda: look().status == "cancelled", "it is over", 60.0, look)
+
     def test_a_node_that_is_not_there_is_refused_with_those_there_are(self, stack: RunningStack) -> None:
         refused = stack.basin("admin", "drain", "nowhere", check=False)
         assert refused.returncode == 2
@@ -112,3 +129,16 @@ class TestCollect:
         said = stack.basin("admin", "collect", "--dry-run").stdout
         assert "BASIN_LOGS_KEPT_DAYS" in said
         assert "would be freed" in said
+
+
+class TestUpload:
+    def test_a_data_set_that_was_sent_can_be_checked_under_the_root(self, stack: RunningStack, tmp_path: Path) -> None:
+        for number in range(6):
+            path = tmp_path / "pets" / f"class-{number % 2}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32), (number * 40, 0, 0)).save(path)
+        assert "6 files" in stack.basin("data", "upload", str(tmp_path / "pets"), "pets").stdout
+        checked = stack.basin_json("data", "check", str(stack.home / "data" / "pets"))
+        assert [folder["images"] for folder in checked["folders"]] == [6]
+        again = stack.basin("data", "upload", str(tmp_path / "pets"), "pets", check=False)
+        assert (again.returncode, "choose another name" in again.stderr) == (2, True)
