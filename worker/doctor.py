@@ -178,5 +178,5 @@ def _job_id(diagnosis_id: str, node: Node) -> str:
     return f"doctor-{diagnosis_id}-{node.node_id[:24]}"
 
 
-def _parts(diagnosis_id: str) -> Select[tuple[DiagnosisPart]]:
+def _parts(diagnosis_id: str) -> Select[DiagnosisPart]:
     return select(DiagnosisPart).where(DiagnosisPart.diagnosis_id == diagnosis_id)

@@ -90,7 +90,10 @@ def main(arguments: list[str]) -> None:
 
     device = torch.device("cuda", int(rank)) if backend == "nccl" else torch.device("cpu")
     patience = timedelta(seconds=float(seconds))
-    store = dist.TCPStore(LOOPBACK, int(port), int(size), is_master=rank == "0", timeout=patience)
+    # torch offers it without saying so to type checkers.
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        LOOPBACK, int(port), int(size), is_master=rank == "0", timeout=patience
+    )
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group(backend, store=store, rank=int(rank), world_size=int(size), timeout=patience)
