@@ -125,7 +125,7 @@ def _sums(task: NodeTask) -> list[Check]:
 
 
 def _task_of(given: argparse.Namespace) -> NodeTask:
-    expected = gpus.gpus_there() if given.gpus is None else given.gpus
+    expected = gpus.expected_gpus() if given.gpus is None else given.gpus
     return NodeTask(part=PART, gpus=expected, storage=given.storage, spool=given.spool, api_url=given.api)
 
 
@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m trainer.host_doctor", description="Whether this machine can train."
     )
-    parser.add_argument("--gpus", type=int, help="GPUs that must be usable; default: those that the kernel shows")
+    parser.add_argument("--gpus", type=int, help="GPUs that must be usable; default: those there are")
     parser.add_argument("--storage", default=environment.get("BASIN_STORAGE"), help="default: BASIN_STORAGE")
     parser.add_argument("--spool", default=environment.get("BASIN_SPOOL"), help="default: BASIN_SPOOL")
     parser.add_argument("--api", default=api, help="default: BASIN_TRAINER_API_URL, then BASIN_API_URL")

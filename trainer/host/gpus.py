@@ -94,6 +94,13 @@ def gpus_there() -> int:
     return len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name.removeprefix("nvidia").isdigit()])
 
 
+def expected_gpus() -> int:
+    """Where nobody says: those that the kernel shows, and at least one in a container that was given GPUs, so that one
+    whose driver did not come along is told and does not train on CPUs without a word."""
+    given = os.environ.get("NVIDIA_VISIBLE_DEVICES", "void") not in ("", "void", "none")
+    return max(gpus_there(), int(given))
+
+
 def judge_driver(driver: Driver | None, torch: Torch, *, expected: int, has_library: bool) -> Found:
     """`expected`: GPUs that should be usable here; 0 asks for nothing."""
     if not expected:

@@ -42,6 +42,15 @@ class TestDriver:
     def test_a_machine_without_gpus_needs_none(self) -> None:
         assert gpus.judge_driver(None, replace(TORCH, cuda=None), expected=0, has_library=False).verdict == "ok"
 
+    @pytest.mark.parametrize(("given", "least"), [("all", 1), ("0,1", 1), ("void", 0), ("", 0), (None, 0)])
+    def test_a_container_that_was_given_gpus_is_expected_to_have_some(
+        self, monkeypatch: pytest.MonkeyPatch, given: str | None, least: int
+    ) -> None:
+        monkeypatch.delenv("NVIDIA_VISIBLE_DEVICES", raising=False)
+        if given is not None:
+            monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", given)
+        assert gpus.expected_gpus() == max(least, gpus.gpus_there())
+
 
 class TestCount:
     def test_as_many_as_expected(self) -> None:
