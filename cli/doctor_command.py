@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.answers import Unreachable
 from cli.client import Client
 from cli.connection import connect
 from cli.control_plane import control_plane
@@ -52,10 +53,7 @@ def doctor(
     with console.status("looking") as status, connect(url, token, ASK_SECONDS) as client:
         api = _Answer(client.url)
         findings = run_checks(HERE, _checks_here(api))
-        if api.answered:
-            findings += _ask(client, lambda words: status.update(words))
-        else:
-            findings += _without_the_api()
+        findings += _the_others(client, status.update) if api.answered else _without_the_api()
     if as_json:
         print_json({"verdict": worst(findings).value, "findings": [each.model_dump(mode="json") for each in findings]})
     else:
@@ -117,6 +115,20 @@ def _checks_here(api: _Answer) -> list[Check]:
             seconds=5 + 3.0 * len(addresses) * len(ports),
         ),
     ]
+
+
+def _the_others(client: Client, say: Callable[[str], object]) -> list[Finding]:
+    """What the API and whom it asks found; where it cannot even begin, without its database say, what is seen here.
+
+    Raises Failure where it refuses the token.
+    """
+    try:
+        return _ask(client, say)
+    except Failure as failure:
+        if failure.exit_code is ExitCode.unreachable and not isinstance(failure, Unreachable):
+            raise
+        broken = failed(failure.sentence, needed="an API that can look", remedy="Mend what the findings here name")
+        return [Finding(part="api", check="looks", **broken.model_dump()), *_without_the_api()]
 
 
 def _ask(client: Client, say: Callable[[str], object]) -> list[Finding]:

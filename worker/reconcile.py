@@ -119,8 +119,9 @@ def _pass(connections: Connections, ray: RayJobs) -> None:
         beat(session, "reconcile")
         beat(session, "ray")
         record_nodes(session, nodes)
-        move_away(session)
         opened = open_attempts(session)
+    with connections.transaction() as session:
+        move_away(session)
     _see_to(connections, ray, opened, jobs, nodes)
     launch_waiting(connections, ray, nodes)
     _clear(connections, ray, jobs.values(), {item.attempt.submission_id for item in opened})

@@ -57,6 +57,16 @@ class TestDoctor:
         for check in ("database", "database password", "broker policy", "broker password", "storage", "migrations"):
             assert found["this machine", check]["verdict"] == "ok", found["this machine", check]
 
+    def test_without_a_database_that_is_what_is_found(self, stack: RunningStack) -> None:
+        stack.stop("postgres")
+        try:
+            found = looked(stack, code=1)
+        finally:
+            stack.start("postgres")
+        assert "database does not answer" in found["api", "looks"]["found"]
+        assert "Start PostgreSQL" in found["this machine", "database"]["remedy"]
+        assert found["this machine", "broker"]["verdict"] == "ok"
+
     def test_a_person_reads_what_is_wrong_and_what_to_do(self, stack: RunningStack) -> None:
         stack.stop("valkey")
         try:
