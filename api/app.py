@@ -11,7 +11,23 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from api.db.engine import make_engine
-from api.routes import attempts, health, lifecycle, metrics, problems, runs, scrape, session, stream, users, webhooks
+from api.routes import (
+    attempts,
+    collection,
+    data,
+    doctor,
+    health,
+    lifecycle,
+    metrics,
+    nodes,
+    problems,
+    runs,
+    scrape,
+    session,
+    stream,
+    users,
+    webhooks,
+)
 from api.routes.body_limits import BodyLimits
 from api.routes.dashboard import serve_dashboard
 from api.routes.dependencies import Services
@@ -99,7 +115,7 @@ def _bare_app(**arguments: Any) -> FastAPI:
         telemetry=telemetry_config(),
         **arguments,
     )
-    for part in (runs, lifecycle, metrics, attempts, stream, session, users, webhooks):
+    for part in (runs, lifecycle, metrics, attempts, stream, session, users, webhooks, nodes, doctor, collection, data):
         app.include_router(part.router, prefix=PREFIX)
     app.include_router(runs.studies, prefix=PREFIX)
     app.include_router(health.router)

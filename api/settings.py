@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders under which image data may be read, absolute, with colons between them (`os.pathsep`); trainers see them
     at the same paths. Off (empty): only data that comes with Basin."""
+    data_uploads: Literal["off", "admins", "members"] = "members"
+    """Who may upload data sets to the first data root: "off", "admins", or "members" (and admins)."""
+    data_uploads_leave_gib: float = Field(default=10, ge=0)
+    """Uploads are refused that would leave less of that root's disk, in GiB, >= 0."""
     secret: SecretStr = SecretStr(DEVELOPMENT_SECRET)
     """Key of launch codes, attempt tokens and login cookies, at least 32 characters. Its default is refused outside
     loopback."""
@@ -65,6 +69,8 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = Field(default=None, min_length=16)
     """Bearer token of `/metrics`, at least 16 characters. Off (null): it answers callers from private addresses who do
     not come through a proxy."""
+    postgres_bin: Path | None = None
+    """Folder of pg_dump, pg_restore and psql for backups. Off (null): those on the path, else the local stack's."""
 
     lease_interval_seconds: float = Field(default=10, gt=0)
     """How often a trainer renews its lease, > 0."""
@@ -82,6 +88,17 @@ class Settings(BaseSettings):
     """Failed attempts since the last newer checkpoint that a run survives, >= 0."""
     deleted_kept_hours: float = Field(default=24, ge=0)
     """How long a deleted run can be restored; then its files and rows are removed. >= 0."""
+    logs_kept_days: float | None = Field(default=None, ge=0)
+    """How long after its end a run's log files are kept, >= 0. Off (null), here and below: for ever."""
+    archived_points_kept_days: float | None = Field(default=None, ge=0)
+    """How long after it was archived a run's metric points are kept, >= 0; its latest and best numbers stay."""
+    events_kept_days: float | None = Field(default=None, ge=0)
+    """How long after its end the rows of a run's timeline are kept, >= 0; its moves from status to status stay."""
+    webhook_log_kept_days: float | None = Field(default=30, ge=1)
+    """How long a webhook's log shows a message, >= 1."""
+    orphans_kept_days: float | None = Field(default=None, ge=1)
+    """How long run folders stay on the storage that the database does not know, >= 1. Leave it off while a restored
+    database may be older than the storage."""
     preemption: bool = False
     """True: a run of lower priority may be paused, with a checkpoint, for one of higher priority that waits."""
     share_half_life_seconds: float = Field(default=86_400, gt=0)

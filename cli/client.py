@@ -19,6 +19,8 @@ import httpx
 
 from cli.answers import Unreachable, read, refusal, server_sent_events
 from cli.failure import ExitCode, Failure
+from cli.operations_requests import Operations
+from cli.upload_requests import Uploads
 from cli.views import (
     BulkCancel,
     BulkChange,
@@ -195,6 +197,16 @@ class Client:
     def webhooks(self) -> Webhooks:
         """Webhooks and their delivery logs."""
         return Webhooks(self._ask)
+
+    @property
+    def uploads(self) -> Uploads:
+        """Data sets that go to the first data root."""
+        return Uploads(self._ask)
+
+    @property
+    def operations(self) -> Operations:
+        """Nodes, what is kept no longer, and a look at every part; for admins."""
+        return Operations(self._ask)
 
     def me(self) -> dict[str, Any]:
         answer: dict[str, Any] = self._ask("GET", "/me")

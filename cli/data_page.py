@@ -36,7 +36,7 @@ def _folder(folder: dict[str, Any]) -> Table:
     rows = [
         (folder["name"], folder["path"]),
         ("classes", f"{folder['classes']:,}"),
-        ("images", f"{folder['images']:,}{looked_at}, {_bytes(folder['bytes'])}"),
+        ("images", f"{folder['images']:,}{looked_at}, {readable_bytes(folder['bytes'])}"),
     ]
     if spread is not None:
         rows.append(("per class", _spread(spread)))
@@ -95,7 +95,8 @@ def _size(size: list[int]) -> str:
     return f"{size[0]} x {size[1]}"
 
 
-def _bytes(count: int) -> str:
+def readable_bytes(count: int) -> str:
+    """Decimal units, three digits."""
     amount, units = float(count), ["B", "kB", "MB", "GB", "TB"]
     while amount >= 1000 and len(units) > 1:
         amount, units = amount / 1000, units[1:]

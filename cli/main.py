@@ -7,8 +7,13 @@ import sys
 import typer
 
 from cli.admin_commands import admin_app
+from cli.backup_commands import backup, restore_backup
+from cli.collect_command import collect
 from cli.data_commands import data_app
+from cli.data_upload import upload
+from cli.doctor_command import doctor
 from cli.failure import ExitCode, Failure
+from cli.node_commands import drain, nodes, undrain
 from cli.predict_command import predict
 from cli.run_changes import clone, edit
 from cli.run_commands import list_runs, show, submit, watch_run
@@ -42,6 +47,14 @@ run_app.command("unarchive")(unarchive)
 run_app.command("delete")(delete)
 run_app.command("restore")(restore)
 
+data_app.command("upload")(upload)
+admin_app.command("nodes")(nodes)
+admin_app.command("drain")(drain)
+admin_app.command("undrain")(undrain)
+admin_app.command("collect")(collect)
+admin_app.command("backup")(backup)
+admin_app.command("restore")(restore_backup)
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -50,6 +63,7 @@ app = typer.Typer(
 )
 app.command("up")(up_command)
 app.command("demo")(demo_command)
+app.command("doctor")(doctor)
 app.command("predict")(predict)
 app.add_typer(stack_app, name="stack")
 app.add_typer(spec_app, name="spec")

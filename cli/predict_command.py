@@ -15,8 +15,8 @@ from rich.table import Table
 from cli.connection import connect
 from cli.failure import ExitCode
 from cli.options import AsJson, Token, Url, print_json
+from cli.part_process import messages
 from cli.run_export import newest_checkpoint
-from cli.trainer_process import messages
 
 
 def predict(

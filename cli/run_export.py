@@ -11,7 +11,7 @@ from cli.client import Client
 from cli.connection import connect
 from cli.failure import ExitCode, Failure
 from cli.options import AsJson, RunId, Token, Url, print_json
-from cli.trainer_process import messages
+from cli.part_process import messages
 from cli.views import RunView
 
 MANIFEST = "manifest.json"

@@ -148,12 +148,13 @@ class _Admission:
         if pool.crowded:
             return Wait(run_id=run.run_id, reason=FAR_BEHIND)
         first = not pool.waiting
+        if slots > pool.capacity:
+            # It waits for a node that is away or drained, and holds nobody back.
+            return Wait(run_id=run.run_id, reason=why_not_now(run, pool.rooms(slots // run.workers), self.nodes)[:256])
         if first:
             reason = why_not_now(run, pool.rooms(slots // run.workers), self.nodes)
         else:
             reason = behind(run.priority, pool.waiting)
-        if slots > pool.capacity:
-            return Wait(run_id=run.run_id, reason=reason)  # It waits for a node that is away, and holds nobody back.
         pool.waiting[run.priority] = pool.waiting.get(run.priority, 0) + 1
         if pool.reservations >= MOST_RESERVED:
             pool.crowded = sum(pool.waiting.values()) > LONGEST_COUNTED

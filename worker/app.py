@@ -34,7 +34,8 @@ HEALTH_CHECK_SECONDS = 10
 """A connection to the broker that was idle for so long is tried before it is used."""
 WEBHOOK_SECONDS = 5.0
 """Between two looks for webhook messages that are due: the shortest delay of their back-off."""
-PURGE_WEBHOOKS_SECONDS = 3600.0
+COLLECT_SECONDS = 3600.0
+"""Between two passes over what is kept no longer: logs, points, events, deliveries."""
 WORKER_SERVICE, BEAT_SERVICE = "basin-worker", "basin-beat"
 CHATTY = ("httpx", "celery.beat", "celery.worker.strategy", "celery.app.trace")
 """Loggers that say something with every task or request: every few seconds, for ever."""
@@ -79,7 +80,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
                 ("reconcile", settings.reconcile_seconds, ()),
                 ("purge", PURGE_SECONDS, ()),
                 ("deliver_webhooks", WEBHOOK_SECONDS, ()),
-                ("purge_webhooks", PURGE_WEBHOOKS_SECONDS, ()),
+                ("collect", COLLECT_SECONDS, ()),
                 (canary.TASK, canary.INTERVAL_SECONDS, (canary.BEAT, 0)),
             )
         },

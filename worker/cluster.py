@@ -13,6 +13,7 @@ from sqlalchemy import delete, func, not_, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
+from api.db.operations_tables import DrainedHost
 from api.db.tables import ClusterNode, Heartbeat
 from worker.admission import KnownNode, Slots
 from worker.ray_jobs import Node
@@ -46,12 +47,14 @@ def record_nodes(session: Session, nodes: Sequence[Node]) -> None:
 
 
 def known_nodes(session: Session) -> list[KnownNode]:
+    drained = set(session.scalars(select(DrainedHost.host)))
     return [
         KnownNode(
             node_id=row.node_id,
             host=row.host,
             slots=Slots(cpus=int(row.cpus), gpus=int(row.gpus)),
             alive=row.alive,
+            drained=row.host in drained,
         )
         for row in session.scalars(select(ClusterNode).order_by(ClusterNode.node_id))
     ]

@@ -6,7 +6,6 @@ own folder is ever touched. A run that cannot be removed goes behind the others,
 
 from __future__ import annotations
 
-import re
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.db.tables import Attempt, MetricPoint, Run
 from api.runs.past_counts import keep_counts
 from api.runs.removal import LIVE_ORIGINS
-from api.runs.storage import PROOF_NAME, is_there
+from api.runs.storage import PROOF_NAME, is_there, run_folder
 from api.runs.use import forget_old_use, keep_use
 from worker.connections import Connections
 
@@ -32,7 +31,6 @@ BEGIN_SECONDS = 30.0
 """After so long a pass begins no further run: it must not hold a Celery process for long."""
 POINTS_AT_ONCE = 100_000
 """Metric points deleted in one transaction, so that none takes long."""
-RUN_ID = re.compile(r"[a-z0-9]{1,16}")
 
 
 def purge_deleted(connections: Connections) -> list[str]:
@@ -113,15 +111,6 @@ def _due(connections: Connections) -> list[str]:
                 .limit(MOST_PURGED)
             )
         )
-
-
-def run_folder(storage: Path, run_id: str) -> Path | None:
-    """Where the run's files lie; None if that would not be a folder of its own directly below `runs/`."""
-    folder = storage / "runs" / run_id
-    if not RUN_ID.fullmatch(run_id) or folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        return None
-    root = storage.resolve()
-    return folder if folder.resolve() == root / "runs" / run_id else None
 
 
 def _remove_files(storage: Path, run_id: str) -> bool:

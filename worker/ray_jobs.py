@@ -24,6 +24,7 @@ MAX_LOG_BYTES = 64 * 1024
 MAX_MESSAGE = 2_000
 # A little of a resource that training nodes offer and a head without training does not. A driver needs no CPU slot.
 DRIVER_RESOURCE = {"driver": 0.001}
+NODE_RESOURCE, HEAD_RESOURCE = "node:", "node:__internal_head__"
 
 
 class JobState(StrEnum):
@@ -89,6 +90,10 @@ class Node:
     cpus: float
     gpus: float
     alive: bool
+    trains: bool = True
+    """Whether it offers the resource that drivers take; a head without training does not."""
+    resource: str | None = None
+    """A resource of Ray's that only this node has, by which a job is sent there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +104,8 @@ class JobRequest:
     entrypoint: str
     env_vars: Mapping[str, str]
     metadata: Mapping[str, str]
+    resources: Mapping[str, float] = field(default_factory=lambda: DRIVER_RESOURCE)
+    """What the driver takes of its node."""
 
 
 class RayJobs:
@@ -130,7 +137,7 @@ class RayJobs:
             "runtime_env": {"env_vars": dict(request.env_vars)},
             "metadata": dict(request.metadata),
             "entrypoint_num_cpus": 0,
-            "entrypoint_resources": DRIVER_RESOURCE,
+            "entrypoint_resources": dict(request.resources),
         }
         answer = self._send("POST", "/api/jobs/", json=body, timeout=SUBMIT_SECONDS)
         # Ray words a repeated id as a traceback, with status 400 or 500 depending on which of its processes found out.
@@ -185,6 +192,11 @@ class RayJobs:
                 f"Ray at {self._address} did not list its nodes: {answer.get('msg', '')[:MAX_MESSAGE]}"
             )
         return sorted((_node(row) for row in answer["data"]["result"]["result"]), key=lambda node: node.node_id)
+
+    def version(self) -> str | None:
+        """Of the head's Ray; None where it does not say."""
+        version: str | None = self._json(self._send("GET", "/api/version")).get("ray_version")
+        return version
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -246,4 +258,6 @@ def _node(row: Mapping[str, Any]) -> Node:
         cpus=float(total.get("CPU", 0)),
         gpus=float(total.get("GPU", 0)),
         alive=row.get("state") == "ALIVE",
+        trains=any(total.get(name, 0) > 0 for name in DRIVER_RESOURCE),
+        resource=next((name for name in total if name.startswith(NODE_RESOURCE) and name != HEAD_RESOURCE), None),
     )

@@ -21,6 +21,7 @@ from api.db.tables import Attempt, Event, Heartbeat
 from worker.cluster import beat, miss, record_nodes
 from worker.connections import Connections
 from worker.decisions import EndAttempt, ReleaseSlots, Seen, StopJob, Submit, TellLimit, TellSilence, Wait, judge
+from worker.draining import move_away
 from worker.endings import ACTOR, end_attempt
 from worker.launch import Launched, launch_waiting, stack_mark, submit
 from worker.leftovers import take_in_leftovers
@@ -119,6 +120,8 @@ def _pass(connections: Connections, ray: RayJobs) -> None:
         beat(session, "ray")
         record_nodes(session, nodes)
         opened = open_attempts(session)
+    with connections.transaction() as session:
+        move_away(session)
     _see_to(connections, ray, opened, jobs, nodes)
     launch_waiting(connections, ray, nodes)
     _clear(connections, ray, jobs.values(), {item.attempt.submission_id for item in opened})

@@ -15,13 +15,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from api.runs.canary import TASK, note_taken
 from api.settings import settings_or_exit
 from api.telemetry import traces
+from worker import doctor
 from worker.alive import WORKER, note_alive
 from worker.app import WORKER_SERVICE, app
+from worker.collection import collect_due
 from worker.connections import Connections
 from worker.launch import launch as launch_queued
 from worker.purge import purge_deleted
 from worker.reconcile import reconcile_if_due, reconcile_run
-from worker.webhooks import deliver_alone, purge_old
+from worker.webhooks import deliver_alone
 
 log = structlog.get_logger()
 
@@ -76,11 +78,25 @@ def deliver_webhooks() -> None:
         deliver_alone(connections())
 
 
-@app.task(name="purge_webhooks")
-def purge_webhooks() -> None:
-    """Delete old deliveries. Beat sends this every hour."""
+@app.task(name="collect")
+def collect() -> None:
+    """Remove what is kept no longer. Beat sends this every hour, and an admin may."""
     with database_may_be_away():
-        purge_old(connections())
+        collect_due(connections())
+
+
+@app.task(name="examine")
+def examine(diagnosis_id: str) -> None:
+    """An admin asked whether all is well: look at this part and have the nodes look."""
+    with database_may_be_away():
+        doctor.examine(connections(), diagnosis_id)
+
+
+@app.task(name="collect_findings")
+def collect_findings(diagnosis_id: str) -> None:
+    """They ask how far it is: take in what nodes have found by now."""
+    with database_may_be_away():
+        doctor.collect_findings(connections(), diagnosis_id)
 
 
 @app.task(name=TASK)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from api.runs.webhooks.delivering import purge, record, send_taken, take
+from api.runs.webhooks.delivering import record, send_taken, take
 from worker.connections import Connections
 
 log = structlog.get_logger()
@@ -63,16 +63,6 @@ def deliver_alone(connections: Connections) -> None:
     with connections.only_one("deliver_webhooks") as mine:
         if mine:
             deliver_due(connections)
-
-
-def purge_old(connections: Connections) -> None:
-    """Deletes what is older than 30 days, batch by batch."""
-    gone = -1
-    while gone:
-        with connections.transaction() as session:
-            gone = purge(session)
-        if gone:
-            log.info("webhook_deliveries_purged", deliveries=gone)
 
 
 def _work(connections: Connections, until: float, under_way: UnderWay, *, failing_too: bool) -> int:

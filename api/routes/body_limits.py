@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_REPORTS_BYTES = 8 * 1024 * 1024
+MAX_PART_BYTES = 9 * 1024 * 1024
+"""Of an uploaded data set: 8 MiB, and the list of what is in it."""
 GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -24,12 +26,17 @@ class BodyLimits:
             await self._app(scope, receive, send)
             return
         reports = _takes_reports(scope["path"])
-        body = _BoundedBody(receive, MAX_REPORTS_BYTES if reports else MAX_BODY_BYTES, Headers(scope=scope), reports)
+        most = MAX_REPORTS_BYTES if reports else MAX_PART_BYTES if _takes_parts(scope["path"]) else MAX_BODY_BYTES
+        body = _BoundedBody(receive, most, Headers(scope=scope), reports)
         await self._app(scope, body.receive, send)
 
 
 def _takes_reports(path: str) -> bool:
     return path.startswith("/api/v1/attempts/") and path.endswith("/reports")
+
+
+def _takes_parts(path: str) -> bool:
+    return path.startswith("/api/v1/data/uploads/") and path.endswith("/parts")
 
 
 class _BoundedBody:

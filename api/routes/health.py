@@ -9,13 +9,14 @@ from fastapi import APIRouter, Response
 from api.routes.dependencies import ServicesDep
 from api.runs import schemas
 from api.runs.readiness import readiness
+from trainer.contract.build import source_revision
 
 router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz", summary="Does this process answer?")
 def healthz() -> schemas.Health:
-    return schemas.Health(status="ok", version=version("basin"))
+    return schemas.Health(status="ok", version=version("basin"), revision=source_revision())
 
 
 @router.get(

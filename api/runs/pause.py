@@ -19,18 +19,18 @@ ENDING = TERMINAL | {RunStatus.cancelling}
 """In which nothing is left to pause or to resume."""
 
 
-def request_pause(session: Session, run: Run, *, actor: str, preempted: bool = False) -> bool:
+def request_pause(session: Session, run: Run, *, actor: str, preempted: bool = False, text: str | None = None) -> bool:
     """Pauses a run whose row is locked; True if that changed anything. Does not commit.
 
     One that waits is paused at once. One that has an attempt is `pausing` until its trainer has saved or its time to
     save is over. `preempted`: it goes back to the queue by itself, to the place that it had; one that waits anyway is
-    left alone.
+    left alone. `text`: what its timeline says, where that is not the usual.
     """
     if run.status == RunStatus.queued and not preempted:
         return move(session, run, RunStatus.paused, actor=actor, text="Paused while it waited.")
     if run.status in (RunStatus.launching, RunStatus.running):
         run.pause_requested_at, run.requeues = func.now(), preempted
-        text = (
+        text = text or (
             "Preempted by a run of higher priority; the trainer saves a checkpoint, then the run waits again."
             if preempted
             else "Pause requested; the trainer saves a checkpoint and gives its slots back."

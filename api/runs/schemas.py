@@ -333,6 +333,8 @@ class Readiness(Answer):
 class Health(Answer):
     status: Literal["ok"]
     version: str
+    revision: str | None
+    """Of the source, by git; null where it is not known."""
 
 
 class Problem(BaseModel):

@@ -8,6 +8,7 @@ missing there.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +25,7 @@ log = structlog.get_logger()
 
 PROOF_NAME = ".basin-storage"
 MAX_PROOF = 64
+RUN_ID = re.compile(r"[a-z0-9]{1,16}")
 
 
 def ensure_proof(storage: Path) -> str:
@@ -110,6 +112,15 @@ def _why_away(storage: Path, kept: str | None, found: str | None) -> str:
     if found is None:
         return f"{proof} cannot be read: mount the storage where the API and the Celery worker run{replaced}"
     return f"{proof} holds {found!r}, but this database's runs lie on the storage with {kept!r}: mount that{replaced}"
+
+
+def run_folder(storage: Path, run_id: str) -> Path | None:
+    """Where the run's files lie; None if that would not be a folder of its own directly below `runs/`."""
+    folder = storage / "runs" / run_id
+    if not RUN_ID.fullmatch(run_id) or folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        return None
+    root = storage.resolve()
+    return folder if folder.resolve() == root / "runs" / run_id else None
 
 
 def attempt_folder(storage: Path, run_id: str, number: int) -> Path:

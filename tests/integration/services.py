@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,17 +54,21 @@ def postgres_server(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def valkey_server(folder: Path, *, port: int | None = None) -> Iterator[str]:
-    """A new server without a disk; yields its URL. `port`: the one of a server that was ended, to bring it back."""
+def valkey_server(folder: Path, *, port: int | None = None, options: Mapping[str, str] | None = None) -> Iterator[str]:
+    """A new server without a disk; yields its URL. `port`: the one of a server that was ended, to bring it back.
+    `options`: of its configuration; with `requirepass` the URL has the password."""
     port = port or free_port()
     command = [str(get_binary_path()), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
+    for name, value in (options or {}).items():
+        command += [f"--{name}", value]
+    password = (options or {}).get("requirepass")
 
     def answers() -> None:
-        with redis.Redis(port=port, socket_timeout=2) as client:
+        with redis.Redis(port=port, password=password, socket_timeout=2) as client:
             client.ping()
 
     with _running(command, folder / "valkey.log", answers):
-        yield f"redis://127.0.0.1:{port}/0"
+        yield f"redis://{f':{password}@' if password else ''}127.0.0.1:{port}/0"
 
 
 def free_port() -> int:

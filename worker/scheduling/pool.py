@@ -18,7 +18,7 @@ class Pool:
 
     def __init__(self, kind: str, held: Sequence[Held], nodes: Sequence[KnownNode], policy: Policy) -> None:
         self.kind = kind
-        self.free = {node.node_id: int(getattr(node.slots, kind)) for node in nodes if node.alive}
+        self.free = {node.node_id: int(getattr(node.slots, kind)) for node in nodes if node.takes_runs}
         self.capacity = sum(self.free.values())
         self._node_of_host = _largest_by_host(kind, nodes)
         self.reservations = 0
@@ -83,7 +83,9 @@ class Pool:
 
 def _largest_by_host(kind: str, nodes: Sequence[KnownNode]) -> dict[str, str]:
     """Host -> id of its living node; of several the one with the most slots."""
-    living = sorted((node for node in nodes if node.alive), key=lambda node: (getattr(node.slots, kind), node.node_id))
+    living = sorted(
+        (node for node in nodes if node.takes_runs), key=lambda node: (getattr(node.slots, kind), node.node_id)
+    )
     return {node.host: node.node_id for node in living}
 
 

@@ -33,8 +33,15 @@ def why_not_now(run: Queued, rooms: Mapping[str, int], nodes: Sequence[KnownNode
     named = ", ".join(f"{room} free on {host[:40]}" for room, host in roomy[:MAX_NODES_NAMED]) or "0 free"
     rest = roomy[MAX_NODES_NAMED:]
     more = f" and {sum(room for room, _ in rest)} on {counted(len(rest), 'other node')}" if rest else ""
-    away = sum(not node.alive for node in nodes)
-    return f"needs {need(run)}, {named}{more}" + (f" ({counted(away, 'node')} away)" if away else "")
+    away = sum(not node.alive and not node.drained for node in nodes)
+    drained = sorted({node.host for node in nodes if node.drained})
+    beside = [counted(away, "node") + " away"] if away else []
+    if drained:
+        others = (
+            f" and {counted(len(drained) - MAX_NODES_NAMED, 'other node')}" if len(drained) > MAX_NODES_NAMED else ""
+        )
+        beside.append(f"{', '.join(host[:40] for host in drained[:MAX_NODES_NAMED])}{others} drained")
+    return f"needs {need(run)}, {named}{more}" + (f" ({', '.join(beside)})" if beside else "")
 
 
 def behind(priority: int, waiting: Mapping[int, int]) -> str:

@@ -37,12 +37,19 @@ def slots_of_worker(gpus_per_worker: int) -> Slots:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownNode:
-    """A node of the cluster. One that is not `alive` was seen lately and may come back: it only counts for "never"."""
+    """A node of the cluster. One that is not `alive` was seen lately and may come back, one that is `drained` may take
+    runs again: they only count for "never"."""
 
     node_id: str
     host: str
     slots: Slots
     alive: bool = True
+    drained: bool = False
+    """Whether it gets no new runs. What is held there ends when it ends, and frees nothing."""
+
+    @property
+    def takes_runs(self) -> bool:
+        return self.alive and not self.drained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from alembic import context
 
+import api.db.operations_tables
 import api.db.use_tables
 import api.db.watching_tables
-import api.db.webhook_tables  # noqa: F401 - these three hold tables of the metadata
+import api.db.webhook_tables  # noqa: F401 - these hold tables of the metadata
 from api.db.tables import Base
 
 connection = context.config.attributes["connection"]

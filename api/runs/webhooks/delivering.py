@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from api.db.tables import Event, Run
@@ -29,8 +29,6 @@ log = structlog.get_logger()
 LEASE_SECONDS = 60.0
 """By the database's clock; longer than a request may take."""
 assert LEASE_SECONDS > 2 * TIMEOUT_SECONDS
-KEPT_DAYS = 30
-PURGE_BATCH = 5000
 EVENT_KIND = "webhook"
 DIED = "whoever sent this died before the answer came; it was sent again"
 
@@ -204,22 +202,6 @@ def drop_waiting(session: Session, webhook: Webhook) -> None:
         .values(state="dropped", lease=None, leased_until=None, ended_at=func.now()),
         execution_options={"synchronize_session": False},
     )
-
-
-def purge(session: Session, *, kept_days: int = KEPT_DAYS) -> int:
-    """Deletes older deliveries that no attempt is due for, 5,000 at most; returns how many. Does not commit."""
-    old = (
-        select(WebhookDelivery.id)
-        .where(
-            WebhookDelivery.created_at < func.now() - timedelta(days=kept_days),
-            # One that waits for its next attempt stays; one that was last scheduled so long ago is sent to nobody.
-            (WebhookDelivery.state != "waiting") | (WebhookDelivery.next_at < func.now() - timedelta(days=kept_days)),
-        )
-        .limit(PURGE_BATCH)
-        .with_for_update(skip_locked=True)
-    )
-    gone = session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)).returning(WebhookDelivery.id))
-    return len(gone.all())
 
 
 def _disable_if_hopeless(session: Session, webhook: Webhook, delivery: WebhookDelivery, outcome: Outcome) -> None:

@@ -15,12 +15,14 @@ from api.errors import Conflict, Invalid, NotAllowed, NotFound
 from api.runs.access import Caller
 from api.runs.webhooks import schemas
 from api.runs.webhooks.addresses import PrivateHosts, url_problem
-from api.runs.webhooks.delivering import PURGE_BATCH, disable, drop_waiting
+from api.runs.webhooks.delivering import disable, drop_waiting
 from api.runs.webhooks.signing import new_nonce, secret_of
 from api.settings import Settings
 from trainer.contract.problems import SpecProblem
 
 MOST_PER_USER = 20
+PURGE_BATCH = 5000
+"""Rows of a log deleted in one statement."""
 PREVIOUS_VALID = timedelta(hours=24)
 
 

@@ -623,6 +623,199 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the machines of the cluster
+         * @description With what is held on each, and whether it is drained.
+         */
+        get: operations["get_nodes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes/{host}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Give a machine no new runs
+         * @description By admins. Runs on it finish, or with `move` are paused with a checkpoint and go on elsewhere.
+         */
+        put: operations["drain_node"];
+        post?: never;
+        /**
+         * Let a machine take runs again
+         * @description By admins. Null where it is not known any more.
+         */
+        delete: operations["undrain_node"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/doctor": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Look at every part of the installation
+         * @description By admins. Answers with what the API found; ask for the rest with GET until it is complete.
+         */
+        post: operations["begin_diagnosis"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/doctor/{diagnosis_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How far a look at every part is
+         * @description By admins. Complete when every part has answered, or has not in its time.
+         */
+        get: operations["get_diagnosis"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/collection": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What would be collected
+         * @description By admins. Changes nothing.
+         */
+        get: operations["get_collection"];
+        put?: never;
+        /**
+         * Collect now
+         * @description By admins. The Celery worker does it in batches, as it does every hour; answers with what will go.
+         */
+        post: operations["begin_collection"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/data/uploads/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Begin or resume the upload of a data set
+         * @description By whom BASIN_DATA_UPLOADS allows it. Refused where a data set of this name is there.
+         */
+        put: operations["begin_upload"];
+        post?: never;
+        /**
+         * Remove what an upload has sent so far
+         * @description A data set that is whole is not removed here.
+         */
+        delete: operations["abandon_upload"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/data/uploads/{name}/have": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * How much of some files is there
+         * @description So that an upload that was cut off sends only what is missing.
+         */
+        post: operations["have_files"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/data/uploads/{name}/parts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send pieces of files
+         * @description A line of JSON that lists the pieces (path, offset, length, total, sha256), then their bytes; 8 MiB at most. A
+         *     piece that is sent twice counts once.
+         */
+        post: operations["take_part"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/data/uploads/{name}/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give an uploaded data set its name
+         * @description Refused while files are missing or not whole; until then no run sees any of it.
+         */
+        post: operations["finish_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/studies": {
         parameters: {
             query?: never;
@@ -1025,10 +1218,111 @@ export interface components {
             storage_proof?: string | null;
         };
         /**
+         * ClusterHost
+         * @description A machine of the cluster, as the Celery worker last saw it.
+         */
+        ClusterHost: {
+            /** Host */
+            host: string;
+            /**
+             * Cpus
+             * @description CPU slots, here and below taken or free.
+             */
+            cpus: number;
+            /** Gpus */
+            gpus: number;
+            /** Alive */
+            alive: boolean;
+            /**
+             * Seen At
+             * @description Null: it is drained and not there.
+             */
+            seen_at: string | null;
+            /**
+             * Workers
+             * @description Of runs on it: slots that are held.
+             */
+            workers: number;
+            /**
+             * Runs
+             * @description Ids of the runs that hold them, private ones left out.
+             */
+            runs: string[];
+            /** @description Null: it takes runs. */
+            drain: components["schemas"]["Drain"] | null;
+        };
+        /**
+         * Collectable
+         * @description What one kind would take now.
+         */
+        Collectable: {
+            /** Kind */
+            kind: string;
+            /** What */
+            what: string;
+            /**
+             * Kept Days
+             * @description By the setting; null: for ever, so nothing is taken.
+             */
+            kept_days: number | null;
+            /**
+             * Setting
+             * @description The variable that changes it; null: it is fixed.
+             */
+            setting: string | null;
+            /**
+             * Items
+             * @description Rows or folders.
+             */
+            items: number;
+            /**
+             * Bytes
+             * @description Of disk, for rows by their average; the database uses their room again after its next vacuum.
+             */
+            bytes: number;
+        };
+        /** CollectionPlan */
+        CollectionPlan: {
+            /** Items */
+            items: components["schemas"]["Collectable"][];
+            /** Bytes */
+            bytes: number;
+            /**
+             * Storage Is There
+             * @description False: nothing on the storage is looked at or taken, since it may not be mounted.
+             */
+            storage_is_there: boolean;
+        };
+        /**
          * Command
          * @enum {string}
          */
         Command: "go_on" | "stop" | "pause";
+        /**
+         * Diagnosis
+         * @description How far a look at every part is, and what it found so far.
+         */
+        Diagnosis: {
+            /** Id */
+            id: string;
+            /**
+             * Began At
+             * Format: date-time
+             */
+            began_at: string;
+            /** Complete */
+            complete: boolean;
+            /**
+             * Findings
+             * @description In the order of the parts: the API, the Celery worker, the nodes, and last who sees whose files.
+             */
+            findings: components["schemas"]["Finding"][];
+            /**
+             * Outstanding
+             * @description Parts that have not answered yet.
+             */
+            outstanding: string[];
+        };
         /**
          * DigitsData
          * @description scikit-learn's digits: 1,797 grey images of 8 x 8 in 10 classes, shipped with the library.
@@ -1056,6 +1350,45 @@ export interface components {
              * @default 0
              */
             split_seed: number;
+        };
+        /** Drain */
+        Drain: {
+            /**
+             * By
+             * @description "user:<name>".
+             */
+            by: string;
+            /** Reason */
+            reason: string;
+            /**
+             * Moves
+             * @description Whether its runs are moved; else they finish.
+             */
+            moves: boolean;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+        };
+        /**
+         * DrainRequest
+         * @description Body of PUT /nodes/{host}/drain.
+         * @example {}
+         */
+        DrainRequest: {
+            /**
+             * Reason
+             * @description For people: "new driver on Monday".
+             * @default
+             */
+            reason: string;
+            /**
+             * Move
+             * @description True: runs on it are paused with a checkpoint and queue again, to go on elsewhere. False: they finish there.
+             * @default false
+             */
+            move: boolean;
         };
         /**
          * DryRun
@@ -1232,6 +1565,50 @@ export interface components {
              */
             sharding: "none" | "full";
         };
+        /**
+         * Finding
+         * @description A check of one part of the installation.
+         */
+        Finding: {
+            verdict: components["schemas"]["Verdict"];
+            /**
+             * Found
+             * @description What is there.
+             */
+            found: string;
+            /**
+             * Needed
+             * @description What should be there; empty where all is well.
+             * @default
+             */
+            needed: string;
+            /**
+             * Remedy
+             * @description What to do; empty where all is well.
+             * @default
+             */
+            remedy: string;
+            /**
+             * Part
+             * @description "api", "celery worker", "node host-a", "this machine".
+             */
+            part: string;
+            /**
+             * Check
+             * @description What was looked at: "broker policy", "shared memory".
+             */
+            check: string;
+        };
+        /** HaveFiles */
+        HaveFiles: {
+            /**
+             * Bytes
+             * @description Path -> bytes that are there; those of which nothing is there are left out.
+             */
+            bytes: {
+                [key: string]: number;
+            };
+        };
         /** Health */
         Health: {
             /**
@@ -1241,6 +1618,19 @@ export interface components {
             status: "ok";
             /** Version */
             version: string;
+            /**
+             * Revision
+             * @description Of the source, by git; null where it is not known.
+             */
+            revision: string | null;
+        };
+        /** HostList */
+        HostList: {
+            /**
+             * Items
+             * @description By host.
+             */
+            items: components["schemas"]["ClusterHost"][];
         };
         /**
          * HuggingFaceData
@@ -3216,6 +3606,35 @@ export interface components {
             /** @default {} */
             limits: components["schemas"]["Limits"];
         };
+        /** Upload */
+        Upload: {
+            /** Name */
+            name: string;
+            /**
+             * Folder
+             * @description Where it will be; as a run's spec names it: relative to the data root.
+             */
+            folder: string;
+            /**
+             * Resumes
+             * @description Whether there is something of it already, by the same person.
+             */
+            resumes: boolean;
+        };
+        /** Uploaded */
+        Uploaded: {
+            /** Name */
+            name: string;
+            /**
+             * Path
+             * @description Absolute, as trainers see it where they mount the data root at the same place.
+             */
+            path: string;
+            /** Files */
+            files: number;
+            /** Bytes */
+            bytes: number;
+        };
         /**
          * UserAccount
          * @description A user with their quotas and their use.
@@ -3288,6 +3707,19 @@ export interface components {
              * @description Fair share: twice the weight is entitled to twice the slots. Null: 1.
              */
             weight?: number | null;
+        };
+        /**
+         * Verdict
+         * @enum {string}
+         */
+        Verdict: "ok" | "warning" | "failed";
+        /**
+         * WantedFiles
+         * @description Body of POST /data/uploads/{name}/have.
+         */
+        WantedFiles: {
+            /** Paths */
+            paths: string[];
         };
         /**
          * WebDatasetData
@@ -3694,6 +4126,16 @@ export interface components {
              * @description `whsec_...`, for the receiver to verify signatures with.
              */
             secret: string;
+        };
+        /**
+         * WholeSet
+         * @description Body of POST /data/uploads/{name}/finish: what must be there.
+         */
+        WholeSet: {
+            /** Files */
+            files: number;
+            /** Bytes */
+            bytes: number;
         };
         /**
          * Writer
@@ -5277,6 +5719,492 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["WebhookDelivery"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_nodes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostList"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drain_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                host: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DrainRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClusterHost"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    undrain_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                host: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClusterHost"] | null;
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    begin_diagnosis: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Diagnosis"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_diagnosis: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                diagnosis_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Diagnosis"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_collection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CollectionPlan"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    begin_collection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CollectionPlan"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    begin_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Upload"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    abandon_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    have_files: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WantedFiles"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HaveFiles"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    take_part: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HaveFiles"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finish_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WholeSet"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Uploaded"];
                 };
             };
             /** @description The request has mistakes; `errors` names each field. */

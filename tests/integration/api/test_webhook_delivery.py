@@ -22,8 +22,9 @@ from api.settings import Settings
 from tests.integration.api.hooked import Hooked, environment_of
 from tests.integration.api.receiver import Answer, Receiver
 from worker import tasks
+from worker.collection import collect_due
 from worker.connections import Connections
-from worker.webhooks import deliver_due, purge_old
+from worker.webhooks import deliver_due
 
 
 class TestFailures:
@@ -277,7 +278,7 @@ class TestManyAtOnce:
         assert receiver.requests == []
         hooks.execute("UPDATE webhook_deliveries SET created_at = now() - interval '31 days'")
         hooks.execute("UPDATE webhook_deliveries SET next_at = created_at")
-        purge_old(hooks.connections)
+        collect_due(hooks.connections)
         assert hooks.api.count("webhook_deliveries") == 0
 
     def test_enabling_sends_nothing_from_before(self, hooks: Hooked, receiver: Receiver) -> None:
@@ -315,10 +316,10 @@ class TestTasks:
             hooks.api.new_run()
             hooks.deliver()
         hooks.execute("UPDATE webhook_deliveries SET created_at = now() - interval '29 days'")
-        purge_old(hooks.connections)
+        collect_due(hooks.connections)
         assert len(hooks.log(made["id"])) == 2
         hooks.execute("UPDATE webhook_deliveries SET created_at = now() - interval '31 days'")
-        purge_old(hooks.connections)
+        collect_due(hooks.connections)
         assert [each["state"] for each in hooks.log(made["id"])] == ["waiting"]
         assert hooks.api.count("webhook_attempts") == 1
 

@@ -10,12 +10,13 @@ import pytest
 from sqlalchemy import text
 
 from api.runs.status import RunStatus
+from api.runs.storage import run_folder
 from tests.integration.worker.stage import Stage
 from tests.integration.worker.test_reconcile import end_job, ended, metrics, training
 from trainer.contract.ends import EndReason
 from trainer.contract.reports import CheckpointReport, Writer
 from worker.launch import launch
-from worker.purge import purge_deleted, run_folder
+from worker.purge import purge_deleted
 from worker.ray_jobs import JobState
 from worker.reconcile import reconcile
 

@@ -20,14 +20,14 @@ GOOD: dict[str, Any] = {
 
 def test_the_knobs_are_these() -> None:
     assert sorted(Settings.model_fields) == [
-        "api_url", "broker_url", "cancel_grace_seconds", "dashboard", "data_roots", "database_url",
-        "default_gpu_hours_per_month", "default_max_queued_runs", "default_max_workers", "deleted_kept_hours",
-        "hang_timeout_seconds",
-        "join_timeout_seconds", "launch_timeout_seconds", "lease_interval_seconds", "lease_timeout_seconds",
-        "log_format", "loopback", "max_failures", "metrics_token", "preemption", "ray_address", "ray_token",
-        "reconcile_seconds", "secret",
-        "share_half_life_seconds", "silent_stop_seconds", "spool", "storage", "trainer_api_url",
-        "trainer_python", "webhook_private_hosts",
+        "api_url", "archived_points_kept_days", "broker_url", "cancel_grace_seconds", "dashboard", "data_roots",
+        "data_uploads", "data_uploads_leave_gib", "database_url", "default_gpu_hours_per_month",
+        "default_max_queued_runs", "default_max_workers", "deleted_kept_hours", "events_kept_days",
+        "hang_timeout_seconds", "join_timeout_seconds", "launch_timeout_seconds", "lease_interval_seconds",
+        "lease_timeout_seconds", "log_format", "logs_kept_days", "loopback", "max_failures", "metrics_token",
+        "orphans_kept_days", "postgres_bin", "preemption", "ray_address", "ray_token", "reconcile_seconds", "secret",
+        "share_half_life_seconds", "silent_stop_seconds", "spool", "storage", "trainer_api_url", "trainer_python",
+        "webhook_log_kept_days", "webhook_private_hosts",
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli import trainer_process
+from cli import part_process
 from cli.failure import ExitCode, Failure
 from cli.main import app
 from cli.run_export import newest_checkpoint
@@ -65,7 +65,7 @@ class TestTrainerProcess:
         refusal = json.dumps({"event": "refused", "sentence": "no such thing."})
         module = fake_trainer(tmp_path, monkeypatch, f"print('{refusal}'); raise SystemExit(2)")
         with pytest.raises(Failure, match="no such thing") as caught:
-            list(trainer_process.messages(module, []))
+            list(part_process.messages(module, []))
         assert caught.value.exit_code is ExitCode.refused
 
     @pytest.mark.parametrize(("code", "is_failure"), [(0, False), (1, False), (3, True), (-9, True)])
@@ -76,7 +76,7 @@ class TestTrainerProcess:
         module = fake_trainer(tmp_path, monkeypatch, f'import os\nprint(\'{{"event": "x"}}\', flush=True)\n{end}')
         seen = []
         try:
-            for message in trainer_process.messages(module, []):
+            for message in part_process.messages(module, []):
                 seen.append(message)  # noqa: PERF402 - what came before the failure counts too
         except Failure:
             assert is_failure

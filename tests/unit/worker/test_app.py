@@ -8,6 +8,7 @@ import pytest
 from kombu.utils.imports import symbol_by_name
 from pydantic import SecretStr
 
+from api.doctor.diagnosis import COLLECT_TASK, EXAMINE_TASK
 from api.runs.webhooks.delivering import LEASE_SECONDS
 from api.runs.webhooks.notices import DELIVER_TASK
 from api.runs.webhooks.sending import TIMEOUT_SECONDS
@@ -60,5 +61,6 @@ def test_the_tasks_have_the_names_that_the_api_sends(monkeypatch: pytest.MonkeyP
     # Through the module: Celery's tasks read the settings as soon as anything, pytest too, looks at them.
     assert [task.name for task in (tasks.launch, tasks.cancel, tasks.reconcile)] == ["launch", "cancel", "reconcile"]
     assert tasks.deliver_webhooks.name == DELIVER_TASK
+    assert (tasks.examine.name, tasks.collect_findings.name) == (EXAMINE_TASK, COLLECT_TASK)
     scheduled = {entry["task"] for entry in configuration(settings(2))["beat_schedule"].values()}
-    assert scheduled == {"reconcile", "purge", "deliver_webhooks", tasks.purge_webhooks.name, tasks.canary.name}
+    assert scheduled == {"reconcile", "purge", "deliver_webhooks", tasks.collect.name, tasks.canary.name}

@@ -1,4 +1,5 @@
-"""Work that needs torch, done by a process of the trainer's that prints one JSON object a line."""
+"""Work of another package, done by a process of its own that prints one JSON object a line: the trainer's, which needs
+torch, and the control plane's, which needs the database."""
 
 from __future__ import annotations
 
@@ -6,21 +7,29 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cli.failure import ExitCode, Failure
 
 
-def messages(module: str, arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
+def messages(
+    module: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+) -> Iterator[dict[str, Any]]:
     """What `python -m MODULE ARGUMENTS` prints, as it comes; ends with the process, or ends it when closed.
+
+    `environment`: instead of ours.
 
     Raises Failure for {"event": "refused", "sentence"}, and where the process ends otherwise than with 0 or 1 (which
     its messages have explained). Ctrl-C is passed on and ends it.
     """
     # A session of its own: Ctrl-C reaches this process, which passes it on once.
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-m", module, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=environment,
     )
     assert process.stdout is not None
     try:

@@ -1,0 +1,35 @@
+"""What is kept no longer, for admins: what would go, and having it go now."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api.db.engine import after_commit_send
+from api.errors import NotAllowed
+from api.routes.dependencies import CallerDep, ServicesDep, SessionDep
+from api.routes.problems import PROBLEMS
+from api.runs.access import Caller
+from api.runs.collection import CollectionPlan, plan
+
+router = APIRouter(prefix="/collection", tags=["collection"], responses=PROBLEMS)
+COLLECT_TASK = "collect"
+
+
+@router.get("", summary="What would be collected")
+def get_collection(services: ServicesDep, session: SessionDep, caller: CallerDep) -> CollectionPlan:
+    """By admins. Changes nothing."""
+    _must_be_admin(caller)
+    return plan(session, services.settings)
+
+
+@router.post("", status_code=202, summary="Collect now")
+def begin_collection(services: ServicesDep, session: SessionDep, caller: CallerDep) -> CollectionPlan:
+    """By admins. The Celery worker does it in batches, as it does every hour; answers with what will go."""
+    _must_be_admin(caller)
+    after_commit_send(session, COLLECT_TASK)
+    return plan(session, services.settings)
+
+
+def _must_be_admin(caller: Caller) -> None:
+    if caller.role != "admin":
+        raise NotAllowed(f"your role is {caller.role}: only admins collect; ask an admin")

@@ -1,0 +1,164 @@
+"""`basin data upload FOLDER NAME`: a folder of images to the installation's data root, over the API.
+
+Small files travel many at a time and large ones in pieces. Whatever breaks, the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from cli.answers import Unreachable
+from cli.client import Client
+from cli.connection import connect
+from cli.data_page import readable_bytes
+from cli.failure import ExitCode, Failure
+from cli.options import AsJson, Token, Url, print_json
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PART_BYTES = 8 * 2**20
+PART_FILES = 1_000
+ASK_SECONDS = 300.0
+"""The last question waits until all is on the disk."""
+PATIENCE_SECONDS = 120.0
+"""An API that is away is asked again for so long."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """A file of the folder."""
+
+    path: Path
+    name: str
+    """Relative, with slashes."""
+    size: int
+
+
+def upload(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The data set, e.g. a folder with one per class.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Its new name under the data root; specs use it as path.")
+    ],
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Remove what an earlier try has sent, and send nothing.")
+    ] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Send a data set to the installation; again after whatever went wrong, it sends what is missing.
+
+    It appears under its name at once, when all of it is there and every file is what it was here.
+    """
+    if not NAME.fullmatch(name):
+        raise Failure(
+            f"NAME {name!r} must be up to 64 letters, digits, '.', '_' or '-', and begin with one of the two",
+            ExitCode.refused,
+        )
+    with connect(url, token, ASK_SECONDS) as client:
+        if abandon:
+            client.uploads.abandon(name)
+            print_json({"abandoned": name}) if as_json else typer.echo(f"what was sent of {name} is removed")
+            return
+        files = files_in(folder)
+        resumes = client.uploads.begin(name).resumes
+        _send_all(client, name, files, resumes=resumes)
+        done = client.uploads.finish(name, files=len(files), size=sum(file.size for file in files))
+    if as_json:
+        print_json(done)
+        return
+    typer.echo(f"{done.path}: {done.files:,} files, {readable_bytes(done.bytes)}; a spec names it as `{name}`")
+
+
+def files_in(folder: Path) -> list[Local]:
+    """Every file, in order; hidden ones are left out. Raises Failure for a link, or where there is nothing."""
+    if not folder.is_dir():
+        raise Failure(f"{folder} is no folder: give the folder of a data set", ExitCode.refused)
+    found = []
+    for parent, names, files in os.walk(folder):
+        names[:] = sorted(each for each in names if not each.startswith("."))
+        for each in [*names, *sorted(files)]:
+            path = Path(parent, each)
+            if path.is_symlink():
+                raise Failure(
+                    f"{path} is a link: links are not sent, since they may lead anywhere; put the file there",
+                    ExitCode.refused,
+                )
+            if each in names or each.startswith("."):
+                continue
+            found.append(Local(path, path.relative_to(folder).as_posix(), path.stat().st_size))
+    if not found:
+        raise Failure(f"{folder} holds no files: give the folder of a data set", ExitCode.refused)
+    return found
+
+
+def _send_all(client: Client, name: str, files: Sequence[Local], *, resumes: bool) -> None:
+    console = Console(stderr=True)
+    columns = TextColumn("sending"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=sum(file.size for file in files))
+        for start in range(0, len(files), PART_FILES):
+            chosen = files[start : start + PART_FILES]
+            there = client.uploads.have(name, [file.name for file in chosen]) if resumes else {}
+            bar.advance(task, sum(min(there.get(file.name, 0), file.size) for file in chosen))
+            for pieces, content in parts_of(chosen, there):
+                _send(client, name, pieces, content)
+                bar.advance(task, len(content))
+
+
+def parts_of(files: Sequence[Local], there: dict[str, int]) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
+    """Pieces with their bytes, at most 8 MiB a part, of what is not `there` yet (name -> bytes)."""
+    pieces: list[dict[str, Any]] = []
+    content = bytearray()
+    for file in files:
+        offset = there.get(file.name, -1)
+        if offset >= file.size:
+            continue
+        sha256 = _sha256(file)
+        offset = max(0, offset)
+        with file.path.open("rb") as source:
+            source.seek(offset)
+            while True:
+                part = source.read(PART_BYTES - len(content))
+                about = {"path": file.name, "offset": offset, "length": len(part), "total": file.size, "sha256": sha256}
+                pieces.append(about)
+                content += part
+                offset += len(part)
+                if len(content) >= PART_BYTES:
+                    yield pieces, bytes(content)
+                    pieces, content = [], bytearray()
+                if offset >= file.size:
+                    break
+                if not part:
+                    raise Failure(f"{file.path} became shorter while it was sent: run the command again when it rests")
+    if pieces:
+        yield pieces, bytes(content)
+
+
+def _sha256(file: Local) -> str:
+    with file.path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def _send(client: Client, name: str, pieces: Sequence[dict[str, Any]], content: bytes) -> None:
+    """Again while the API does not answer; a piece that comes twice counts once."""
+    give_up_at, pause = time.monotonic() + PATIENCE_SECONDS, 0.5
+    while True:
+        try:
+            client.uploads.send(name, pieces, content)
+            return
+        except Unreachable:
+            if time.monotonic() > give_up_at:
+                raise
+        time.sleep(pause)
+        pause = min(10.0, 2 * pause)
