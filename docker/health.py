@@ -1,4 +1,4 @@
-"""What the containers' health checks ask: `python health.py api|celery|ray-head|ray-worker|ready`.
+"""What the containers' health checks ask: `python health.py api|ray-head|ray-worker|ready`.
 
 Prints what is wrong and exits 1; the engine keeps the last answers (`docker inspect`), and `docker compose ps` shows
 which service it is. Standard library only, since it runs every few seconds.
@@ -38,11 +38,6 @@ def ready() -> str:
     if bad or not answer["ready"]:
         raise Unhealthy("; ".join(bad))
     return "ready"
-
-
-def celery() -> str:
-    """A task of the beat's has gone through the broker and a Celery process to the database a moment ago."""
-    return _ready(os.environ.get("BASIN_API_URL", API), ("celery worker",))
 
 
 def ray_head() -> str:
@@ -114,7 +109,7 @@ def _address_towards(host: str) -> str:
 
 
 CHECKS: dict[str, Callable[[], str]] = {
-    "api": api, "ready": ready, "celery": celery, "ray-head": ray_head, "ray-worker": ray_worker,
+    "api": api, "ready": ready, "ray-head": ray_head, "ray-worker": ray_worker,
 }  # fmt: skip
 
 

@@ -149,13 +149,13 @@ def drivers(processes: Path = Path("/proc")) -> Iterator[int]:
             yield int(folder.name)
 
 
-def say_goodbye() -> None:
+def say_goodbye(processes: Path = Path("/proc")) -> None:
     """Tells the drivers to save and waits until they have ended, 10 s at most."""
-    for pid in drivers():
+    for pid in drivers(processes):
         with suppress(OSError):  # It has ended meanwhile.
             os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + FAREWELL_SECONDS
-    while any(True for _ in drivers()) and time.monotonic() < deadline:
+    while any(True for _ in drivers(processes)) and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
