@@ -6,6 +6,7 @@ reports; then Ray ends. Ray leaves folders of logs and sockets behind: those of 
 BASIN_RAY_HEAD       where the head is, "ray-head:6379"; workers wait for it
 BASIN_WORKER_SLOTS   how many workers may run at once on CPUs. Off (empty): as many as there are CPUs
 BASIN_HOST_NAME      the name people read of this machine. Off (empty): its address
+BASIN_WORKER_DOCTOR  "off": a worker starts without looking whether this machine can train
 RAY_AUTH_TOKEN       Ray's token; Ray's job API runs any command it is sent, so it never starts without
 """
 
@@ -159,11 +160,24 @@ def say_goodbye(processes: Path = Path("/proc")) -> None:
         time.sleep(0.1)
 
 
+def look_first(environment: Mapping[str, str]) -> None:
+    """Looks whether this machine can train; each finding is a line of the log, with its remedy. Raises Misused."""
+    if environment.get("BASIN_WORKER_DOCTOR") == "off":
+        return
+    if subprocess.run([sys.executable, "-m", "trainer.host_doctor"], env=dict(environment), check=False).returncode:
+        raise Misused(
+            "This machine cannot train yet, the lines above say why. It is looked at again when the engine starts this"
+            " container anew; BASIN_WORKER_DOCTOR=off in .env leaves the look out"
+        )
+
+
 def run(role: str) -> int:
     """Ray until it ends or is told to; returns its exit status. Raises Misused."""
     environment = node_environment(os.environ)
     arguments = command(role, os.environ, address_of(role, os.environ))
     sweep(FOLDER)
+    if role == "worker":
+        look_first(os.environ)
     node = subprocess.Popen(arguments, env=environment)
 
     def stop(*_: object) -> None:

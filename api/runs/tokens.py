@@ -100,6 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (OperationalError, ProgrammingError) as error:
         sys.stderr.write(f"The database is not ready ({str(error.orig).strip()}): run `python -m api.db.migrate`\n")
         return 1
+    finally:
+        engine.dispose()
     return 0
 
 

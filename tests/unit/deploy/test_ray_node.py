@@ -107,3 +107,13 @@ def test_drivers_are_told_and_waited_for_before_ray_ends(tmp_path: Path) -> None
         for process in (driver, other):
             process.kill()
             process.wait()
+
+
+def test_a_machine_that_cannot_train_gets_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(ray_node.Misused, match="cannot train yet, the lines above say why"):
+        ray_node.look_first({})
+    ray_node.look_first({"BASIN_WORKER_DOCTOR": "off"})
