@@ -40,15 +40,31 @@ def values(given: Mapping[str, str], *, root: Path, memory_mebibytes: int, host:
         "BASIN_HOST": ", ".join(dict.fromkeys([host, "localhost"])),
         "BASIN_WORKER_MEMORY": f"{for_trainers}m",
         "BASIN_SHM_SIZE": f"{for_trainers // 2}m",
-        # Letters and digits only, since they stand in addresses.
-        "BASIN_SECRET": secrets.token_hex(32),
-        "BASIN_POSTGRES_PASSWORD": secrets.token_hex(24),
-        "BASIN_VALKEY_PASSWORD": secrets.token_hex(24),
-        "BASIN_RAY_TOKEN": secrets.token_hex(32),
-        "BASIN_GRAFANA_PASSWORD": secrets.token_hex(16),
+        **fresh_secrets(),
     }
     kept = {name: value for name, value in given.items() if name.startswith(("BASIN_", "COMPOSE_"))}
     return {**made, **kept}
+
+
+def fresh_secrets() -> dict[str, str]:
+    """By name; letters and digits only, since some stand in addresses."""
+    lengths = {
+        "BASIN_SECRET": 32,
+        "BASIN_POSTGRES_PASSWORD": 24,
+        "BASIN_VALKEY_PASSWORD": 24,
+        "BASIN_RAY_TOKEN": 32,
+        "BASIN_GRAFANA_PASSWORD": 16,
+    }
+    return {name: secrets.token_hex(length) for name, length in lengths.items()}
+
+
+def add_missing_secrets(file: Path) -> list[str]:
+    """Gives `.env` the secrets that a later version needs and it lacks; returns their names. Raises OSError."""
+    kept = settings_file.read(file)
+    missing = {name: value for name, value in fresh_secrets().items() if not kept.get(name)}
+    if missing:
+        settings_file.change(file, missing)
+    return list(missing)
 
 
 def host_memory_mebibytes(meminfo: Path = Path("/proc/meminfo")) -> int:

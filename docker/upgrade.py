@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from docker import settings_file, version
+from docker import init, settings_file, version
 from docker.compose import Compose, Failed
 
 KEPT_WHILE_RESTORING = ("postgres", "valkey", "proxy", "prometheus", "grafana")
@@ -61,6 +61,8 @@ class Upgrade:
         """Exit status: 0 upgraded, 1 the old version runs, 2 neither, with what to do by hand."""
         change = self._change
         say(f"From {change.old_tag} to {change.new_tag}.")
+        if added := init.add_missing_secrets(self._root / ".env"):
+            say(f"New in .env: {', '.join(added)}.")
         try:
             say("1/4 Images: " + ("pulling" if self._pull else "building") + "; the old version goes on.")
             self._new.run("pull" if self._pull else "build")

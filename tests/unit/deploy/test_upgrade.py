@@ -76,6 +76,14 @@ def test_images_and_backup_come_before_anything_is_changed(root: Path) -> None:
     assert verbs(engine) == ["2.0: build", "1.0: backup", "2.0: up", "2.0: exec"]
 
 
+def test_secrets_that_the_new_version_needs_are_added_and_the_others_stay(root: Path) -> None:
+    settings_file.change(root / ".env", {"BASIN_SECRET": "kept"})
+    ended(root, Engine())
+    kept = settings_file.read(root / ".env")
+    assert kept["BASIN_SECRET"] == "kept"
+    assert len(kept["BASIN_RAY_TOKEN"]) >= 32
+
+
 def test_images_made_elsewhere_are_pulled(root: Path) -> None:
     engine = Engine()
     assert ended(root, engine, pull=True) == (0, "2.0")
