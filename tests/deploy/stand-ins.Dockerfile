@@ -42,7 +42,8 @@ RUN groupadd --gid 999 postgres \
     && apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends postgresql-17 \
     && rm -rf /var/lib/apt/lists/* /var/lib/postgresql/* \
-    && install -d -o postgres -g postgres -m 700 /var/lib/postgresql/data
+    && install -d -o postgres -g postgres -m 700 /var/lib/postgresql/data \
+    && chmod 3777 /var/run/postgresql
 ENV PATH=/usr/lib/postgresql/17/bin:$PATH
 COPY postgres.sh /usr/local/bin/
 USER 999:999
