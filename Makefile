@@ -34,10 +34,11 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test faults check screenshots generate lock \
+	deploy-init deploy-token deploy-upgrade test-deploy \
 	test-services test-stacks test-units check-format check-lint check-types check-imports check-unit check-frontend
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP_BASIN) $(STAMP_DASHBOARD) ## Make .venv, get Node if needed, build the dashboard. Repeating it costs nothing.
 
@@ -86,6 +87,20 @@ check-unit:
 check-frontend:
 	@$(NPM) run --silent check
 
+# The host of a deployment has Docker and some Python 3; nothing is set up there.
+deploy-init: ## On a GPU host: write .env with fresh secrets. COMPOSE_PROFILES=cpu,tls and any BASIN_ variable are taken over.
+	@python3 -m docker.init
+
+deploy-token: ## On a GPU host: print a new token, once. TOKEN_USER=ada TOKEN_ROLE=member (default: an admin's).
+	@docker compose run --rm -T admin python -m api.runs.tokens issue \
+		--user $(or $(TOKEN_USER),admin) --role $(or $(TOKEN_ROLE),admin)
+
+deploy-upgrade: ## On a GPU host: back up, build (PULL=1: pull), migrate, check; back to the old version if that fails.
+	@python3 -m docker.upgrade
+
+test-deploy: setup ## Test the deployment on a Docker engine, with images made from Debian's packages (an hour, 40 GB).
+	@$(BIN)/pytest --durations=10 -p no:cacheprovider -s tests/deploy
+
 screenshots: setup ## Photograph every page in both themes into docs/screenshots/ (needs Chromium; minutes).
 	@$(BIN)/python -m tests.e2e.screenshots
 
@@ -97,11 +112,18 @@ generate: $(STAMP_BASIN) $(STAMP_MODULES) ## Write the generated files: model na
 	$(BIN)/python -m cli.spec_reference
 	$(NPM) run --silent generate
 
+# What an image installs: a part of dev.lock, in the same versions.
+lock_of = $(BIN)/uv pip compile $(1) --constraints requirements/dev.lock --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements/$(2).lock
+
 lock: $(STAMP_PYTHON) ## Choose all versions anew from pyproject.toml and write the lock files.
 	$(BIN)/uv pip compile pyproject.toml requirements/overrides.in --all-extras --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements/dev.lock
 	$(BIN)/uv pip compile requirements/node.in --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements/node.lock
+	$(call lock_of,pyproject.toml --extra control,control)
+	$(call lock_of,pyproject.toml --extra control --extra trainer,trainer)
+	$(call lock_of,requirements/build.in,build)
 
 # ---- Python ----------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ DOCUMENTS = sorted(
 )
 TOP_LEVEL = {
     "README.md", "Makefile", "pyproject.toml", "api", "worker", "trainer", "cli", "frontend", "benchmarks", "tests",
-    "docs", "requirements", ".ci", ".gitignore", "docker", "docker-compose.yml", "LICENSE",
+    "docs", "requirements", ".ci", ".gitignore", ".dockerignore", "docker", "docker-compose.yml", "LICENSE",
 }  # fmt: skip
 
 
