@@ -121,8 +121,8 @@ lock: $(STAMP_PYTHON) ## Choose all versions anew from pyproject.toml and write 
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements/dev.lock
 	$(BIN)/uv pip compile requirements/node.in --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements/node.lock
-	$(call lock_of,pyproject.toml --extra control,control)
-	$(call lock_of,pyproject.toml --extra control --extra trainer,trainer)
+	$(call lock_of,pyproject.toml --extra control --extra tracing,control)
+	$(call lock_of,pyproject.toml --extra control --extra trainer --extra tracing,trainer)
 	$(call lock_of,requirements/build.in,build)
 
 # ---- Python ----------------------------------------------------------------------------------------------------------
