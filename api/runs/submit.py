@@ -23,7 +23,7 @@ from api.runs.documents import sha256_of_document, unstorable
 from api.runs.durations import likeness_of
 from api.runs.initial_weights import initial_problems
 from api.runs.length import split_problems
-from api.runs.queue import queued_ids, tell_new_places
+from api.runs.queue import tell_overtaken
 from api.runs.quotas import NO_QUOTAS, Quotas, quota_problems
 from api.runs.webhooks.notices import tell_webhooks
 from trainer.contract.problems import SpecProblem
@@ -61,7 +61,6 @@ def submit(
             return run, False
         raise
     run_id = secrets.token_hex(6)
-    queue = queued_ids(session)
     new = session.execute(
         insert(Run)
         .values(
@@ -91,7 +90,7 @@ def submit(
         assert run is not None, "a conflicting row is there"
         return run, False
     session.add(Event(run_id=run_id, kind="submitted", actor=caller.actor, text="Submitted and queued."))
-    tell_new_places(session, queue, queued_ids(session))
+    tell_overtaken(session, submission.priority)
     after_commit_send(session, "launch", run_id)
     run = session.get_one(Run, run_id)
     tell_webhooks(session, run, None, sentence="Submitted and queued.")

@@ -98,7 +98,8 @@ def _summary_fields(
         ).all()
     )
     newest = _newest_attempts(session, [run.id for run in runs])
-    places = positions(session) if any(run.status == RunStatus.queued for run in runs) else {}
+    queued = [run.id for run in runs if run.status == RunStatus.queued]
+    places = positions(session, queued) if queued else {}
     shown_origins = _shown_origins(session, runs)
     clock = _clock(session)
     return [
