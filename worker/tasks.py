@@ -15,12 +15,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from api.settings import settings_or_exit
 from worker.app import app
 from worker.connections import Connections
-from worker.launch import launch as launch_queued
+from worker.launch import launch_for
+from worker.pace import Pace
 from worker.purge import purge_deleted
 from worker.reconcile import reconcile_if_due, reconcile_run
 from worker.webhooks import deliver_alone, purge_old
 
 log = structlog.get_logger()
+
+pace = Pace()
+"""This process's."""
 
 
 @contextmanager
@@ -42,7 +46,7 @@ def connections() -> Connections:
 def launch(run_id: str) -> None:
     """A run was queued: start whatever can start now, which need not be this run."""
     with database_may_be_away():
-        launch_queued(connections())
+        launch_for(connections(), run_id, pace)
 
 
 @app.task(name="cancel")

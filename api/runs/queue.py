@@ -39,7 +39,7 @@ def positions(session: Session, run_ids: Collection[str]) -> dict[str, int]:
         .subquery()
     )
     found = session.execute(select(places.c.id, places.c.place).where(places.c.id.in_(run_ids)))
-    return dict(found.tuples().all())
+    return dict(found.all())
 
 
 def place_for(session: Session, priority: int) -> int:
