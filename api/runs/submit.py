@@ -82,7 +82,7 @@ def submit(
             idempotency_key=idempotency_key,
         )
         .on_conflict_do_nothing(index_elements=["user_id", "idempotency_key"])
-        .returning(Run.id)
+        .returning(Run)
     ).scalar_one_or_none()
     if new is None:  # The same request at the same moment was first, and is committed by now.
         assert idempotency_key is not None, "only the key can collide"
@@ -92,9 +92,8 @@ def submit(
     session.add(Event(run_id=run_id, kind="submitted", actor=caller.actor, text="Submitted and queued."))
     tell_overtaken(session, submission.priority)
     after_commit_send(session, "launch", run_id)
-    run = session.get_one(Run, run_id)
-    tell_webhooks(session, run, None, sentence="Submitted and queued.")
-    return run, True
+    tell_webhooks(session, new, None, sentence="Submitted and queued.")
+    return new, True
 
 
 def must_be_storable(request: Any, idempotency_key: str | None = None) -> None:
