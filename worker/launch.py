@@ -35,6 +35,7 @@ from worker.cluster import hosts_of, known_nodes, record_nodes
 from worker.connections import Connections
 from worker.decisions import API_AWAY_SECONDS, EndAttempt
 from worker.endings import ACTOR, end_attempt
+from worker.pace import Pace
 from worker.ray_jobs import JobRequest, Node, RayJobs, RayRefused, RayUnreachable
 
 log = structlog.get_logger()
@@ -64,6 +65,20 @@ def launch(connections: Connections) -> list[Launched]:
         except RayUnreachable as error:
             nodes = error
         return launch_waiting(connections, ray, nodes)
+
+
+def launch_for(connections: Connections, run_id: str, pace: Pace) -> list[Launched]:
+    """The same for the message that this run was queued: nothing is left to do where a pass has seen it since.
+
+    In a burst one pass sees all that were queued while `pace` rested, and their messages cost a look at a row each.
+    """
+    pace.rest()
+    with connections.transaction() as session:
+        unseen = select(Run.id).where(Run.id == run_id, Run.status == RunStatus.queued, Run.wait_reason.is_(None))
+        if session.scalar(unseen) is None:
+            return []
+    with pace.passing():
+        return launch(connections)
 
 
 def launch_waiting(connections: Connections, ray: RayJobs, nodes: Sequence[Node] | RayUnreachable) -> list[Launched]:

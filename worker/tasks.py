@@ -20,12 +20,16 @@ from worker.alive import WORKER, note_alive
 from worker.app import WORKER_SERVICE, app
 from worker.collection import collect_due
 from worker.connections import Connections
-from worker.launch import launch as launch_queued
+from worker.launch import launch_for
+from worker.pace import Pace
 from worker.purge import purge_deleted
 from worker.reconcile import reconcile_if_due, reconcile_run
 from worker.webhooks import deliver_alone
 
 log = structlog.get_logger()
+
+pace = Pace()
+"""This process's."""
 
 
 @contextmanager
@@ -47,7 +51,7 @@ def connections() -> Connections:
 def launch(run_id: str) -> None:
     """A run was queued: start whatever can start now, which need not be this run."""
     with database_may_be_away():
-        launch_queued(connections())
+        launch_for(connections(), run_id, pace)
 
 
 @app.task(name="cancel")

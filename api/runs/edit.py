@@ -40,6 +40,8 @@ def edit(session: Session, caller: Caller, run: Run, wanted: RunEdit) -> None:
     for field, value in changes.items():
         session.add(_event(caller, run, field, getattr(run, field), value))
         setattr(run, field, value)
+    if "priority" in changes:
+        run.wait_reason = None  # it was that of another place: the next pass says the new one
     session.flush()
     if "priority" in changes:
         tell_new_places(session, before, queued_ids(session))

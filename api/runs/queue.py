@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
@@ -30,15 +30,29 @@ def queued_ids(session: Session) -> list[str]:
     return list(session.scalars(select(Run.id).where(Run.status == RunStatus.queued).order_by(*queue_order())))
 
 
-def positions(session: Session) -> dict[str, int]:
-    """Place from 1 by run id."""
-    return {run_id: place for place, run_id in enumerate(queued_ids(session), start=1)}
+def positions(session: Session, run_ids: Collection[str]) -> dict[str, int]:
+    """Place from 1 of those of the runs that are queued. The database counts: a burst queues thousands, and every
+    answer asks."""
+    places = (
+        select(Run.id, func.row_number().over(order_by=queue_order()).label("place"))
+        .where(Run.status == RunStatus.queued)
+        .subquery()
+    )
+    found = session.execute(select(places.c.id, places.c.place).where(places.c.id.in_(run_ids)))
+    return dict(found.all())
 
 
 def place_for(session: Session, priority: int) -> int:
     """The place that a run submitted now would get: behind all of its priority."""
     ahead = select(func.count()).select_from(Run).where(Run.status == RunStatus.queued, Run.priority >= priority)
     return 1 + session.execute(ahead).scalar_one()
+
+
+def tell_overtaken(session: Session, priority: int) -> None:
+    """Publishes the runs that a newly queued one of this priority goes before, the first 200 of them."""
+    behind = select(Run.id).where(Run.status == RunStatus.queued, Run.priority < priority)
+    for run_id in session.scalars(behind.order_by(*queue_order()).limit(MOST_TOLD)):
+        publish(session, run_id)
 
 
 def tell_new_places(session: Session, before: Sequence[str], after: Sequence[str]) -> None:

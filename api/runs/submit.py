@@ -23,7 +23,7 @@ from api.runs.documents import sha256_of_document, unstorable
 from api.runs.durations import likeness_of
 from api.runs.initial_weights import initial_problems
 from api.runs.length import split_problems
-from api.runs.queue import queued_ids, tell_new_places
+from api.runs.queue import tell_overtaken
 from api.runs.quotas import NO_QUOTAS, Quotas, quota_problems
 from api.runs.webhooks.notices import tell_webhooks
 from api.telemetry import traces
@@ -62,7 +62,6 @@ def submit(
             return run, False
         raise
     run_id = secrets.token_hex(6)
-    queue = queued_ids(session)
     new = session.execute(
         insert(Run)
         .values(
@@ -85,7 +84,7 @@ def submit(
             traceparent=traces.current(),
         )
         .on_conflict_do_nothing(index_elements=["user_id", "idempotency_key"])
-        .returning(Run.id)
+        .returning(Run)
     ).scalar_one_or_none()
     if new is None:  # The same request at the same moment was first, and is committed by now.
         assert idempotency_key is not None, "only the key can collide"
@@ -93,11 +92,10 @@ def submit(
         assert run is not None, "a conflicting row is there"
         return run, False
     session.add(Event(run_id=run_id, kind="submitted", actor=caller.actor, text="Submitted and queued."))
-    tell_new_places(session, queue, queued_ids(session))
+    tell_overtaken(session, submission.priority)
     after_commit_send(session, "launch", run_id)
-    run = session.get_one(Run, run_id)
-    tell_webhooks(session, run, None, sentence="Submitted and queued.")
-    return run, True
+    tell_webhooks(session, new, None, sentence="Submitted and queued.")
+    return new, True
 
 
 def must_be_storable(request: Any, idempotency_key: str | None = None) -> None:

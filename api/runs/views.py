@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -25,25 +25,27 @@ def summaries(
     session: Session, runs: Sequence[tables.Run], *, lease_timeout_seconds: float | None = None
 ) -> list[schemas.RunSummary]:
     """Summaries in the order of `runs`. Without `lease_timeout_seconds` no run is called silent."""
+    newest = _newest_attempts(session, [run.id for run in runs]) if runs else {}
     return [
         schemas.RunSummary(**fields)
-        for fields in _summary_fields(session, runs, lease_timeout_seconds=lease_timeout_seconds)
+        for fields in _summary_fields(session, runs, newest, lease_timeout_seconds=lease_timeout_seconds)
     ]
 
 
 def run_page(session: Session, run: tables.Run, *, lease_timeout_seconds: float) -> schemas.Run:
     """Everything about one run."""
-    [fields] = _summary_fields(session, [run], lease_timeout_seconds=lease_timeout_seconds)
     attempts = session.scalars(
         select(tables.Attempt).where(tables.Attempt.run_id == run.id).order_by(tables.Attempt.number)
     ).all()
+    newest = {run.id: attempts[-1]} if attempts else {}
+    [fields] = _summary_fields(session, [run], newest, lease_timeout_seconds=lease_timeout_seconds)
     notices = session.scalars(
         select(tables.Event)
         .where(tables.Event.run_id == run.id, tables.Event.kind == "notice")
         .order_by(tables.Event.id.desc())
         .limit(MAX_NOTICES)
     ).all()
-    clock = _clock(session)
+    clock = _clock(session, attempts)
     return schemas.Run(
         **fields,
         spec=run.spec,
@@ -88,19 +90,17 @@ def finite(value: float | None) -> float | None:
 
 
 def _summary_fields(
-    session: Session, runs: Sequence[tables.Run], *, lease_timeout_seconds: float | None
-) -> list[dict[str, Any]]:
+    session: Session, runs: Sequence[tables.Run], newest: Mapping[str, tables.Attempt], *,
+    lease_timeout_seconds: float | None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """`newest`: the newest attempt of each run that has any."""
     if not runs:
         return []
-    users = dict(
-        session.execute(
-            select(tables.User.id, tables.User.name).where(tables.User.id.in_({run.user_id for run in runs}))
-        ).all()
-    )
-    newest = _newest_attempts(session, [run.id for run in runs])
-    places = positions(session) if any(run.status == RunStatus.queued for run in runs) else {}
+    users = _names(session, {run.user_id for run in runs})
+    queued = [run.id for run in runs if run.status == RunStatus.queued]
+    places = positions(session, queued) if queued else {}
     shown_origins = _shown_origins(session, runs)
-    clock = _clock(session)
+    clock = _clock(session, newest.values())
     return [
         _fields(
             run,
@@ -189,6 +189,10 @@ def _lease_age(attempt: tables.Attempt, clock: float) -> float | None:
     return max(0.0, clock - attempt.lease_serving_seconds)
 
 
+def _has_lease(attempt: tables.Attempt) -> bool:
+    return attempt.lease_serving_seconds is not None and attempt.ended_at is None
+
+
 def _newest_attempts(session: Session, run_ids: Sequence[str]) -> dict[str, tables.Attempt]:
     newest = session.scalars(
         select(tables.Attempt)
@@ -217,5 +221,17 @@ def _shown_origins(session: Session, runs: Sequence[tables.Run]) -> frozenset[st
     )
 
 
-def _clock(session: Session) -> float:
+def _names(session: Session, user_ids: Collection[int]) -> dict[int, str]:
+    """Each is read once in a transaction, which renders a run more than once."""
+    known: dict[int, str] = session.info.setdefault("names of users", {})
+    if missing := set(user_ids) - known.keys():
+        found = session.execute(select(tables.User.id, tables.User.name).where(tables.User.id.in_(missing)))
+        known.update(dict(found.all()))
+    return known
+
+
+def _clock(session: Session, attempts: Iterable[tables.Attempt]) -> float:
+    """The service's clock, asked where one of them has a lease to measure; else 0."""
+    if not any(_has_lease(attempt) for attempt in attempts):
+        return 0.0
     return float(session.execute(select(func.coalesce(serving_seconds(), 0.0))).scalar_one())

@@ -13,7 +13,8 @@ from tests.integration.worker.stage import CRASHES, Stage
 from trainer.contract.ends import EndReason
 from trainer.contract.reports import LaunchPayload
 from worker.connections import Connections
-from worker.launch import Launched, job_request, launch, launch_waiting
+from worker.launch import Launched, job_request, launch, launch_for, launch_waiting
+from worker.pace import Pace
 from worker.ray_jobs import JobState, RayJobs
 from worker.reconcile import reconcile
 
@@ -87,6 +88,34 @@ class TestLaunch:
         assert (payload.attempt_id, payload.storage) == ("a" * 24, str(settings.storage))
         for secret in (settings.secret.get_secret_value(), settings.database_url, settings.broker_url):
             assert secret not in str(request)
+
+
+class TestMessages:
+    def test_one_for_a_run_that_a_pass_has_seen_costs_no_pass(self, stage: Stage) -> None:
+        away, pace = without_ray(stage), Pace(sleep=lambda seconds: None)
+        running, waiting = stage.submit(workers=2), stage.submit(workers=2)
+        assert [each.run_id for each in launch_for(stage.connections, running, pace)] == [running]
+        stage.set_attempt(running, slots_released_at=func.now())
+        for seen in (running, waiting, "0" * 12):
+            assert launch_for(away, seen, pace) == []
+        assert stage.run(waiting).wait_reason == "needs 2 CPU slots, 0 free", "a pass would have said that Ray is away"
+        away.close()
+
+    def test_one_for_a_run_that_nobody_has_seen_starts_whatever_can_start(self, stage: Stage) -> None:
+        pace = Pace(sleep=lambda seconds: None)
+        running, first = stage.submit(workers=2), stage.submit(workers=2)
+        launch(stage.connections)
+        stage.set_attempt(running, slots_released_at=func.now())
+        assert [each.run_id for each in launch_for(stage.connections, stage.submit(), pace)] == [first]
+
+    def test_one_for_a_change_of_priority_counts_though_the_run_was_seen(self, stage: Stage) -> None:
+        pace = Pace(sleep=lambda seconds: None)
+        running, first, second = (stage.submit(workers=2) for _ in range(3))
+        launch(stage.connections)
+        stage.set_attempt(running, slots_released_at=func.now())
+        stage.set_priority(second, 2)
+        assert [each.run_id for each in launch_for(stage.connections, second, pace)] == [second]
+        assert stage.run(first).status == RunStatus.queued
 
 
 class TestLaunchWhileRayIsAway:
