@@ -10,7 +10,7 @@ from tests.integration.faults.specs import digits_run
 BACKUP = "/srv/basin/backups/before-the-disk-broke"
 LOST = ("postgres", "valkey", "storage", "spool")
 """Volumes."""
-TABLES = ("users", "tokens", "runs", "attempts", "events", "checkpoints", "report_marks", "metric_names", "metric_points")
+TABLES = ("users", "tokens", "runs", "attempts", "events", "checkpoints", "report_marks", "metric_points")
 
 
 def rows(site: Site) -> dict[str, str]:
