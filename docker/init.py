@@ -35,7 +35,8 @@ def values(given: Mapping[str, str], *, root: Path, memory_mebibytes: int, host:
     made = {
         "COMPOSE_PROFILES": DEFAULT_PROFILES,
         "BASIN_TAG": version.tag(root),
-        "BASIN_REVISION": version.revision(root),
+        # Not BASIN_REVISION, which containers read from their image: they get all of .env, and would believe it.
+        "BASIN_BUILD_REVISION": version.revision(root),
         "BASIN_HOST_NAME": host,
         "BASIN_HOST": ", ".join(dict.fromkeys([host, "localhost"])),
         "BASIN_WORKER_MEMORY": f"{for_trainers}m",

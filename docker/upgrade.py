@@ -52,9 +52,9 @@ class Upgrade:
     ) -> None:
         self._root, self._change, self._compose, self._pull = root, change, compose, pull
         # What the shell says goes before .env.
-        self._new = compose({"BASIN_TAG": change.new_tag, "BASIN_REVISION": change.new_revision}, None)
+        self._new = compose({"BASIN_TAG": change.new_tag, "BASIN_BUILD_REVISION": change.new_revision}, None)
         self._old = compose(
-            {"BASIN_TAG": change.old_tag, "BASIN_REVISION": change.old_revision}, previous_file(root, change)
+            {"BASIN_TAG": change.old_tag, "BASIN_BUILD_REVISION": change.old_revision}, previous_file(root, change)
         )
 
     def run(self) -> int:
@@ -83,7 +83,7 @@ class Upgrade:
 
     def _switch(self) -> None:
         say("3/4 Switch: migration, then all services, until they are healthy.")
-        names = {"BASIN_TAG": self._change.new_tag, "BASIN_REVISION": self._change.new_revision}
+        names = {"BASIN_TAG": self._change.new_tag, "BASIN_BUILD_REVISION": self._change.new_revision}
         settings_file.change(self._root / ".env", names)
         self._new.run("up", "--detach", "--wait", f"--wait-timeout={WAIT_SECONDS}", "--remove-orphans")
 
@@ -100,7 +100,7 @@ class Upgrade:
     def _go_back(self, migration: str) -> int:
         change = self._change
         try:
-            names = {"BASIN_TAG": change.old_tag, "BASIN_REVISION": change.old_revision}
+            names = {"BASIN_TAG": change.old_tag, "BASIN_BUILD_REVISION": change.old_revision}
             settings_file.change(self._root / ".env", names)
             now = self._migration(self._old)
             if now == migration:
@@ -170,7 +170,7 @@ def planned(root: Path, *, now: float, wanted_tag: str = "") -> Change:
     stamp = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime(now))
     return Change(
         old_tag=old_tag,
-        old_revision=kept.get("BASIN_REVISION", ""),
+        old_revision=kept.get("BASIN_BUILD_REVISION", ""),
         new_tag=new_tag,
         new_revision=version.revision(root),
         backup=f"{BACKUPS}/{stamp}-before-{new_tag}",

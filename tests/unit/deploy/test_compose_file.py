@@ -143,6 +143,13 @@ def test_storage_and_data_are_at_one_path_everywhere(services: dict[str, dict[st
             assert services[name]["environment"]["BASIN_DATA_ROOTS"] == "/data"
 
 
+def test_images_learn_their_revision_when_they_are_built(tmp_path: Path) -> None:
+    services = config(tmp_path, {"BASIN_BUILD_REVISION": "0123456789ab"})["services"]
+    for name in ("api", "celery", "beat", "migrate", "admin", "ray-worker"):
+        assert services[name]["build"]["args"]["BASIN_REVISION"] == "0123456789ab", name
+        assert "BASIN_REVISION" not in services[name]["environment"], name
+
+
 def test_volumes_may_be_folders_of_the_host(tmp_path: Path) -> None:
     made = config(tmp_path, {"BASIN_STORAGE_FROM": "/mnt/shared/basin"})
     volumes = [volume for volume in made["services"]["api"]["volumes"] if volume["target"] == "/srv/basin/storage"]

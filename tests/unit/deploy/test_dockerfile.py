@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from docker import init
 from tests.unit.deploy.rendered import ROOT, tool
 
 DOCKERFILE = ROOT / "docker/Dockerfile"
@@ -72,6 +73,15 @@ def test_an_image_ends_as_somebody_without_rights_and_is_labelled(target: str) -
     labels = " ".join(line for line in body if line.startswith("LABEL "))
     for label in ("title", "version", "revision", "source"):
         assert f"org.opencontainers.image.{label}=" in labels
+
+
+@pytest.mark.parametrize("image", ["control", "trainer"])
+def test_what_an_image_tells_its_containers_nothing_in_the_settings_overrides(image: str) -> None:
+    told = {name for line in stages()[image] if line.startswith("ENV ") for name in re.findall(r"\b(BASIN_\w+)=", line)}
+    assert told == {"BASIN_REVISION"}
+    written = set(init.values({}, root=ROOT, memory_mebibytes=0, host="gpu-1"))
+    named = set(re.findall(r"(?<!\$)\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert not told & (written | named), "control containers get all of .env"
 
 
 @pytest.mark.parametrize(("image", "lock"), [("control", "control.lock"), ("trainer", "trainer.lock")])

@@ -50,7 +50,7 @@ class Recorder(Compose):
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    settings_file.write_new(tmp_path / ".env", "BASIN_TAG=1.0\nBASIN_REVISION=\n")
+    settings_file.write_new(tmp_path / ".env", "BASIN_TAG=1.0\nBASIN_BUILD_REVISION=\n")
     return tmp_path
 
 
@@ -139,6 +139,13 @@ def test_an_upgrade_of_nothing_is_refused(tmp_path: Path) -> None:
 def test_the_backup_is_named_by_time_and_version(root: Path) -> None:
     change = upgrade.planned(root, now=0.0, wanted_tag="2.0")
     assert change.backup == "/srv/basin/backups/1970-01-01T000000Z-before-2.0"
+
+
+def test_env_names_the_new_revision_for_the_next_upgrade(root: Path) -> None:
+    settings_file.change(root / ".env", {"BASIN_BUILD_REVISION": "0a1"})
+    assert upgrade.planned(root, now=0.0, wanted_tag="2.0").old_revision == "0a1"
+    ended(root, Engine())
+    assert settings_file.read(root / ".env")["BASIN_BUILD_REVISION"] == CHANGE.new_revision
 
 
 def test_a_command_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
