@@ -20,6 +20,8 @@ MEBI = 1 << 20
 RESERVED_MEBIBYTES = 8 * 1024
 """For the control plane, the Ray head and the system: what trainers may not have of the host's memory."""
 LEAST_MEBIBYTES = 2 * 1024
+IMAGE_USER = 10_001
+"""Of Basin's containers (docker/Dockerfile), user and group."""
 HEADER = """\
 # Written by `make deploy-init`. It holds the deployment's secrets: keep it, keep it private, back it up.
 # docs/deployment.md explains every variable; `docker compose up -d --wait` applies a change.
@@ -82,13 +84,23 @@ def initialise(root: Path, given: Mapping[str, str]) -> str:
     made = values(given, root=root, memory_mebibytes=host_memory_mebibytes(), host=socket.gethostname() or "localhost")
     text = HEADER + "".join(f"{name}={value}\n" for name, value in made.items())
     settings_file.write_new(root / ".env", text)
-    if "BASIN_DATA" not in made:
-        (root / "data").mkdir(exist_ok=True)
+    theirs = "BASIN_DATA" in made or _make_data_folder(root / "data")
     return (
         f"Wrote .env (profiles: {made['COMPOSE_PROFILES']}). Next:\n"
         "  docker compose up -d --wait     builds the images the first time, which takes a while\n"
         "  make deploy-token               prints the first admin's token, once"
-    )
+    ) + ("" if theirs else f"\n  sudo chown {IMAGE_USER}:{IMAGE_USER} data     lets people upload data sets")
+
+
+def _make_data_folder(folder: Path) -> bool:
+    """Whether containers may write there. One that is there already stays whose it is."""
+    try:
+        folder.mkdir()
+        if os.geteuid() == 0:
+            os.chown(folder, IMAGE_USER, IMAGE_USER)
+    except FileExistsError:
+        pass
+    return folder.stat().st_uid == IMAGE_USER
 
 
 def main() -> int:

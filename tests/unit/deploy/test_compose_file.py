@@ -143,6 +143,16 @@ def test_storage_and_data_are_at_one_path_everywhere(services: dict[str, dict[st
             assert services[name]["environment"]["BASIN_DATA_ROOTS"] == "/data"
 
 
+def test_the_data_is_written_by_uploads_and_downloads_alone(services: dict[str, dict[str, Any]]) -> None:
+    may_write = {
+        name: not volume.get("read_only")
+        for name, service in services.items()
+        for volume in service.get("volumes", [])
+        if volume["target"] == "/data" and volume["type"] == "bind"  # Valkey and the proxy have volumes of that path.
+    }
+    assert may_write == {"api": True, "ray-worker": True, "ray-worker-cpu": True, "celery": False, "admin": False}
+
+
 def test_images_learn_their_revision_when_they_are_built(tmp_path: Path) -> None:
     services = config(tmp_path, {"BASIN_BUILD_REVISION": "0123456789ab"})["services"]
     for name in ("api", "celery", "beat", "migrate", "admin", "ray-worker"):

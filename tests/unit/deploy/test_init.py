@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import subprocess
@@ -24,6 +25,33 @@ def test_it_writes_what_only_its_owner_may_read_and_says_what_comes_next(tmp_pat
     assert "docker compose up -d --wait" in said
     assert "make deploy-token" in said
     assert (tmp_path / "data").is_dir()
+
+
+@pytest.mark.parametrize(("user", "given_to"), [(0, [init.IMAGE_USER, init.IMAGE_USER]), (1000, [])])
+def test_the_data_folder_is_the_containers_or_a_line_says_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, given_to: list[int]
+) -> None:
+    owners: list[int] = []
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(os, "chown", lambda folder, *owner: owners.extend(owner))
+    assert "sudo chown 10001:10001 data" in init.initialise(checkout(tmp_path), {}), "a chown that did nothing"
+    assert owners == given_to
+
+
+def test_a_data_folder_that_is_there_keeps_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (checkout(tmp_path) / "data").mkdir()
+    monkeypatch.setattr(os, "chown", lambda *_: pytest.fail("it may be somebody's"))
+    init.initialise(tmp_path, {})
+
+
+def test_a_data_folder_elsewhere_is_not_made(tmp_path: Path) -> None:
+    said = init.initialise(checkout(tmp_path), {"BASIN_DATA": "/mnt/images"})
+    assert not (tmp_path / "data").exists()
+    assert "chown" not in said
+
+
+def test_the_images_user_is_the_one_that_data_are_given_to() -> None:
+    assert f"--uid {init.IMAGE_USER} " in (ROOT / "docker/Dockerfile").read_text()
 
 
 def test_secrets_are_long_different_and_fresh() -> None:
