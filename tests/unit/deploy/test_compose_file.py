@@ -186,6 +186,9 @@ def test_the_broker_keeps_its_messages(services: dict[str, dict[str, Any]]) -> N
     command = services["valkey"]["command"][-1]
     assert "appendonly yes" in command
     assert "maxmemory-policy noeviction" in command
+    most = re.search(r"^maxmemory (\d+)mb$", command, re.MULTILINE)
+    assert most is not None, "without a bound of its own it fills its container and is killed"
+    assert int(most[1]) * 2**20 <= int(services["valkey"]["deploy"]["resources"]["limits"]["memory"]) / 2
     assert "$$VALKEY_PASSWORD" in command, "filled in by the shell inside, so that it stands in no list of processes"
 
 
