@@ -54,8 +54,6 @@ def command(role: str, environment: Mapping[str, str], address: str) -> list[str
         "--log-style=record", "--log-color=false", f"--node-ip-address={address}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
     ]  # fmt: skip
-    if name := environment.get("BASIN_HOST_NAME", ""):
-        shared.append(f"--node-name={name}")
     if role == "head":
         return [
             *shared, "--head", "--no-monitor", "--num-cpus=0", "--num-gpus=0", f"--temp-dir={FOLDER}",
@@ -63,6 +61,9 @@ def command(role: str, environment: Mapping[str, str], address: str) -> list[str
             f"--dashboard-port={JOBS_PORT}",
         ]  # fmt: skip
     offered = ["--resources=" + json.dumps({"driver": DRIVERS})]
+    # Of workers alone: the head beside one is no machine that trains.
+    if name := environment.get("BASIN_HOST_NAME", ""):
+        offered.append(f"--node-name={name}")
     if slots:
         offered.append(f"--num-cpus={slots}")
     head, port = head_of(environment)

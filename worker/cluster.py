@@ -22,10 +22,14 @@ KNOWN_FOR = timedelta(days=1)
 
 
 def record_nodes(session: Session, nodes: Sequence[Node]) -> None:
-    """Makes the table show what Ray just said; does not commit."""
+    """Makes the table show what Ray just said of the nodes that train; does not commit.
+
+    A head that does not train is left out: it lives on while the machines that do are away, and what never fits it is
+    not impossible.
+    """
     # Several processes do this at once, each to several rows: one after the other, or they would wait in a circle.
     session.execute(text("LOCK TABLE cluster_nodes IN SHARE ROW EXCLUSIVE MODE"))
-    alive = sorted((node for node in nodes if node.alive), key=lambda node: node.node_id)
+    alive = sorted((node for node in nodes if node.alive and node.trains), key=lambda node: node.node_id)
     for node in alive:
         row = {"host": node.host[:255], "cpus": node.cpus, "gpus": node.gpus, "alive": True, "seen_at": func.now()}
         session.execute(

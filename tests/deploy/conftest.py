@@ -14,15 +14,16 @@ from tests.deploy.site import Site
 from tests.e2e.browser import NOT_FOUND, chromium, find_chromium
 
 NO_ENGINE = (
-    "These tests need a Docker engine with the Compose plugin (on Debian: apt install docker.io docker-compose"
-    " docker-buildx) that `docker compose version` and `docker info` reach: start it, or set DOCKER_HOST."
+    "These tests need a Docker engine with the Compose and Buildx plugins (on Debian 13: apt install docker.io"
+    " docker-compose docker-buildx) that `docker info`, `docker compose version` and `docker buildx version` reach:"
+    " start it, or set DOCKER_HOST."
 )
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Not up yet. BASIN_DEPLOY_KEEP=1 leaves it running afterwards, to be looked at."""
-    for command in (["docker", "info"], ["docker", "compose", "version"]):
+    for command in (["docker", "info"], ["docker", "compose", "version"], ["docker", "buildx", "version"]):
         try:
             subprocess.run(command, capture_output=True, check=True)
         except (OSError, subprocess.CalledProcessError):
@@ -31,9 +32,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder.chmod(0o755)
     sources = stand_ins.Sources.of_this_machine(folder)
     site = Site(folder, stand_ins.make(sources), sources)
+    site.clear()  # what a run left that was broken off
     yield site
     if os.environ.get("BASIN_DEPLOY_KEEP") != "1":
-        site.close()
+        site.clear()
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ SETTINGS = {
     "COMPOSE_PROJECT_NAME": PROJECT,
     "BASIN_BUILD_NETWORK": "host",
     "BASIN_WORKER_SLOTS": str(SLOTS),
-    "BASIN_SHM_SIZE": "512m",
+    "BASIN_SHM_SIZE": "1g",
     "BASIN_WORKER_MEMORY": "8g",
     # So that what a restart costs is found out sooner.
     "BASIN_LEASE_INTERVAL_SECONDS": "3",
@@ -91,8 +91,10 @@ class Site:
     def sql(self, query: str) -> str:
         return self.compose("exec", "-T", "postgres", "psql", "-U", "basin", "-d", "basin", "-qAtc", query)
 
-    def close(self) -> None:
-        self.compose("down", "--volumes", "--timeout=20", check=False)
+    def clear(self) -> None:
+        """Removes all that is of the project, by its name: by its file, what other profiles use would stay."""
+        command = ("docker", "compose", "--project-name", PROJECT, "down", "--volumes", "--timeout=20")
+        subprocess.run(command, cwd=self.folder.parent, check=False)
 
 
 def service_of(container: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -44,9 +45,9 @@ class Sources:
 
     @classmethod
     def of_this_machine(cls, folder: Path) -> Sources:
-        lines = [f"{name}={value}" for name, value in os.environ.items() if PASSED_ON.fullmatch(name)]
+        lines = [f"{name}={shlex.quote(value)}" for name, value in os.environ.items() if PASSED_ON.fullmatch(name)]
         if "DEBIAN_MIRROR" in os.environ:
-            lines.append(f"DEBIAN_MIRROR={MIRROR}")
+            lines.append(f"DEBIAN_MIRROR={shlex.quote(MIRROR)}")
         environment = folder / "build.env"
         environment.write_text("\n".join(["# As this machine", *lines]) + "\n")
         certificates = Path(os.environ.get("SSL_CERT_FILE", HOST_CERTIFICATES))
@@ -104,6 +105,7 @@ def _debootstrap(image: str) -> None:
     with TemporaryDirectory() as name:
         subprocess.run(["debootstrap", "--variant=minbase", SUITE, name, MIRROR], check=True)
         shutil.rmtree(Path(name) / "var/cache/apt/archives")
+        Path(name).chmod(0o755)  # it becomes the image's root, which others than root must enter
         with subprocess.Popen(["tar", "-C", name, "-c", "."], stdout=subprocess.PIPE) as tar:
             subprocess.run(["docker", "import", "-", image], stdin=tar.stdout, check=True)
         assert tar.returncode == 0

@@ -9,8 +9,8 @@ from tests.integration.faults.specs import digits_run
 from tests.integration.faults.verdict import different
 from tests.integration.faults.watching import Points
 
-STEPS, BETWEEN = 700, 40
-SERVICES = ("valkey", "postgres", "celery", "beat", "api", "proxy", "ray-worker-cpu", "ray-head")
+STEPS, BETWEEN = 1000, 40
+SERVICES = ("ray-worker-cpu", "valkey", "postgres", "celery", "beat", "api", "proxy", "ray-head")
 SPEC = digits_run(steps=STEPS, workers=2)
 TRAINED_SECONDS = 2400
 
@@ -29,6 +29,7 @@ def test_every_service_restarts_in_the_middle_of_a_run(site: Site, undisturbed: 
         run = watch.submit(SPEC)
         for number, service in enumerate(SERVICES, start=1):
             watch.until_step(run, number * BETWEEN, within=TRAINED_SECONDS)
+            assert watch.run(run)["ended_at"] is None, f"it ended before {service} was restarted: it needs more steps"
             site.compose("restart", service)
         ended = watch.until_ended(run, within=TRAINED_SECONDS)
         assert (ended["status"], ended["reason"]) == ("succeeded", "completed")

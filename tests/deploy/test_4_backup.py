@@ -21,7 +21,7 @@ def rows(site: Site) -> dict[str, str]:
 
 def files(site: Site) -> list[str]:
     """Of the runs, with their SHA-256."""
-    script = "cd /srv/basin/storage && find runs -type f -print0 | sort -z | xargs -0 sha256sum"
+    script = "cd /srv/basin/storage && find runs -type f -not -path '*/.*' -print0 | sort -z | xargs -0 -r sha256sum"
     return site.compose("run", "--rm", "-T", "admin", "sh", "-c", script).splitlines()
 
 

@@ -45,6 +45,17 @@ def place(hooks: Hooked, run_id: str, **placement: int) -> None:
     )
 
 
+class TestHead:
+    def test_one_that_does_not_train_is_no_node_though_it_outlives_the_others(self, hooks: Hooked) -> None:
+        """A run that only fits the machine that is away would never fit a cluster of the head alone."""
+        head = Node(node_id="node-h", host="host-a", cpus=0, gpus=0, alive=True, trains=False)
+        worker = Node(node_id="node-a", host="host-a", cpus=4, gpus=0, alive=True)
+        with hooks.connections.transaction() as session:
+            record_nodes(session, [head, worker])
+            record_nodes(session, [head])
+            assert [(node.node_id, node.alive) for node in known_nodes(session)] == [("node-a", False)]
+
+
 class TestDrain:
     def test_a_drained_host_is_shown_with_who_and_why_and_admission_knows_it(self, cluster: Hooked) -> None:
         answer = ask(cluster, "PUT", "/host-a/drain", reason="new driver")

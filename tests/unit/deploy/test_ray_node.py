@@ -22,6 +22,11 @@ def test_no_run_is_ever_on_the_head() -> None:
     assert not [argument for argument in made if argument.startswith("--resources")]
 
 
+def test_the_head_does_not_pass_for_the_machine_beside_it() -> None:
+    made = ray_node.command("head", {"BASIN_HOST_NAME": "gpu-1"}, "10.0.0.2")
+    assert not [argument for argument in made if argument.startswith("--node-name")]
+
+
 def test_a_worker_offers_drivers_their_resource() -> None:
     made = ray_node.command("worker", {"BASIN_RAY_HEAD": "head.lab:6380", "BASIN_HOST_NAME": "gpu-1"}, "10.0.0.3")
     assert {"--address=head.lab:6380", "--node-name=gpu-1"} <= set(made)
