@@ -6,7 +6,10 @@ The nodes' looks are Ray jobs without a stack's mark, so reconcile neither stops
 from __future__ import annotations
 
 import json
+import random
 import shlex
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 import httpx
@@ -22,11 +25,17 @@ from trainer.contract.build import same_version
 from trainer.contract.diagnosis import MARKER, NodeTask
 from trainer.contract.findings import Check, Finding, Found, failed, ok, run_checks
 from worker.connections import Connections
-from worker.ray_jobs import DRIVER_RESOURCE, Job, JobRequest, Node, RayError, RayJobs
+from worker.ray_jobs import DRIVER_RESOURCE, Job, JobRequest, JobState, Node, RayError, RayJobs
 
 log = structlog.get_logger()
 
+JOB_PREFIX = "doctor-"
+"""Of the names of the nodes' jobs."""
+MAX_HOST = 200
+"""Letters of a node's name in the name of its part, which also names a file."""
 ASK_SECONDS = 5.0
+COLLECT_SECONDS = 30.0
+"""After that no further node's log is asked for: each question may take its whole time-out. The next look goes on."""
 MEND_RAY = "Start Ray's head and look at its log, or mend BASIN_RAY_ADDRESS and BASIN_RAY_TOKEN"
 
 
@@ -57,7 +66,8 @@ def examine(connections: Connections, diagnosis_id: str) -> None:
         head = None
         with suppress(RayError):  # That it does not answer is a finding already.
             nodes, head = [node for node in ray.nodes() if node.alive and node.trains], ray.version()
-        tasks = [(node, _task(connections, node, diagnosis_id, versions, head, probes)) for node in nodes]
+        parts = part_names(nodes)
+        tasks = [(node, _task(connections, node, part, diagnosis_id, versions, head, probes)) for node, part in parts]
         # The nodes' rows come before the answer: whoever sees that one knows for whom to wait.
         with connections.transaction() as session:
             for node, task in tasks:
@@ -72,22 +82,54 @@ def examine(connections: Connections, diagnosis_id: str) -> None:
 
 
 def collect_findings(connections: Connections, diagnosis_id: str) -> None:
-    """Takes in what nodes have found whose jobs are over, and makes Ray forget these."""
+    """Takes in what nodes have found whose jobs have ended, and makes Ray forget these.
+
+    Every look at a diagnosis asks for this, so it does nothing beside another one: of the few Celery processes a Ray
+    that hardly answers holds one.
+    """
+    with connections.only_one("collect_findings") as mine:
+        if mine:
+            _collect(connections, diagnosis_id)
+
+
+def _collect(connections: Connections, diagnosis_id: str) -> None:
+    until = time.monotonic() + COLLECT_SECONDS
     with connections.transaction() as session:
         rows = session.scalars(_parts(diagnosis_id)).all()
     waiting = [(row.part, row.submission_id) for row in rows if row.findings is None and row.submission_id is not None]
+    if not waiting:
+        return
     with connections.ray() as ray:
-        for part, submission_id in waiting:
+        try:
+            jobs = ray.jobs()
+        except RayError as error:
+            log.warning("findings_not_collected", error=str(error))
+            return
+        # In any order: however many nodes do not answer, none comes after them in every look.
+        for part, submission_id in random.sample(waiting, len(waiting)):
+            if time.monotonic() >= until:
+                break
+            job = jobs.get(submission_id)
+            # One that Ray does not know may be about to be handed over, since its row is committed first. Where Ray has
+            # lost it, the node's silence is told in time.
+            if job is None or job.state is not JobState.ended:
+                continue
             try:
-                job = ray.job(submission_id)
-                if not job.state.is_over:
-                    continue
                 findings = findings_in(part, job, ray.log_tail(job))
                 with connections.transaction() as session:
                     store(session, diagnosis_id, part, findings)
                 ray.delete(submission_id)
             except RayError as error:
                 log.warning("findings_not_collected", part=part, error=str(error))
+
+
+def part_names(nodes: Sequence[Node]) -> list[tuple[Node, str]]:
+    """Each with the name of its part. People know a machine by its name; where two have one name, by the id too."""
+    hosts = [node.host[:MAX_HOST] for node in nodes]
+    return [
+        (node, f"node {host}" if hosts.count(host) == 1 else f"node {host} ({node.node_id[:12]})")
+        for node, host in zip(nodes, hosts, strict=True)
+    ]
 
 
 def findings_in(part: str, job: Job, printed: str) -> list[Finding]:
@@ -154,12 +196,13 @@ def _hand_over(connections: Connections, ray: RayJobs, diagnosis_id: str, node: 
 def _task(
     connections: Connections,
     node: Node,
+    part: str,
     diagnosis_id: str,
     versions: dict[str, str | None],
     ray_version: str | None,
     probes: dict[str, str],
 ) -> NodeTask:
-    settings, part = connections.settings, f"node {node.host}"
+    settings = connections.settings
     return NodeTask(
         part=part,
         gpus=int(node.gpus),
@@ -175,7 +218,7 @@ def _task(
 
 
 def _job_id(diagnosis_id: str, node: Node) -> str:
-    return f"doctor-{diagnosis_id}-{node.node_id[:24]}"
+    return f"{JOB_PREFIX}{diagnosis_id}-{node.node_id[:24]}"
 
 
 def _parts(diagnosis_id: str) -> Select[DiagnosisPart]:

@@ -21,6 +21,7 @@ from api.db.tables import Attempt, Event, Heartbeat
 from worker.cluster import beat, miss, record_nodes
 from worker.connections import Connections
 from worker.decisions import EndAttempt, ReleaseSlots, Seen, StopJob, Submit, TellLimit, TellSilence, Wait, judge
+from worker.doctor import JOB_PREFIX
 from worker.draining import move_away
 from worker.endings import ACTOR, end_attempt
 from worker.launch import Launched, launch_waiting, stack_mark, submit
@@ -249,7 +250,8 @@ def _tell_silence(connections: Connections, attempt: Launched, seen: Seen) -> No
 
 
 def _clear(connections: Connections, ray: RayJobs, jobs: Collection[Job], known: set[str]) -> None:
-    """Stops this stack's jobs that no open attempt stands behind, and makes Ray forget those that are long over."""
+    """Stops this stack's jobs that no open attempt stands behind, and makes Ray forget those that are long over: its
+    own, and those by which nodes were looked at, of which nobody wants to hear any more after some minutes."""
     ours = [
         job
         for job in jobs
@@ -257,7 +259,8 @@ def _clear(connections: Connections, ray: RayJobs, jobs: Collection[Job], known:
     ]
     old = time.time() - JOBS_KEPT_SECONDS
     strays = [job for job in ours if not job.state.is_over]
-    done = [job for job in ours if job.state.is_over and (job.ended_at or old) < old]
+    looks = [job for job in jobs if job.submission_id.startswith(JOB_PREFIX)]
+    done = [job for job in [*ours, *looks] if job.state.is_over and (job.ended_at or old) < old]
     unanswered = _Unanswered()
     for job in [*random.sample(strays, len(strays)), *done[:MOST_FORGOTTEN]]:
         if unanswered.too_many:

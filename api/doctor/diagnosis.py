@@ -19,14 +19,14 @@ from sqlalchemy.orm import Session
 
 from api.db.engine import after_commit_send
 from api.db.operations_tables import DiagnosisPart
-from api.doctor.checks import control_checks
+from api.doctor.checks import MEND_STORAGE, control_checks
 from api.errors import NotAllowed, NotFound
 from api.runs.access import Caller
 from api.runs.schemas import Answer
 from api.settings import Settings
 from trainer.contract.build import own_versions
 from trainer.contract.diagnosis import PROBE_PREFIX
-from trainer.contract.findings import Finding, Found, failed, ok, run_checks
+from trainer.contract.findings import Check, Finding, Found, failed, ok, run_checks
 
 API, CELERY, STORAGE = "api", "celery worker", "storage"
 SHARED_CHECK = "shared storage"
@@ -35,6 +35,8 @@ CELERY_SECONDS = 60.0
 """For the task to come up in the queue, and its checks."""
 NODE_SECONDS = 300.0
 """For a node's job to start, load torch some times and sum."""
+STORAGE_SECONDS = 10.0
+"""For each look at the storage, which may be on a server that is away."""
 
 Transaction = Callable[[], AbstractContextManager[Session]]
 
@@ -55,8 +57,8 @@ def begin(transaction: Transaction, engine: Engine, settings: Settings, caller: 
     """Looks at the API's side, and asks the others. Takes as long as the API's checks do. Raises NotAllowed."""
     _must_be_admin(caller)
     diagnosis_id = secrets.token_hex(8)
-    findings = run_checks(API, control_checks(settings, engine))
-    findings.append(_finding(API, SHARED_CHECK, _probe(settings, diagnosis_id)))
+    shared = _of_storage(SHARED_CHECK, lambda: _probe(settings, diagnosis_id))
+    findings = run_checks(API, [*control_checks(settings, engine), shared])
     with transaction() as session:
         session.add(
             DiagnosisPart(
@@ -80,15 +82,19 @@ def look(transaction: Transaction, settings: Settings, caller: Caller, diagnosis
         if not rows:
             raise NotFound(f"there is no diagnosis {diagnosis_id!r}: it is kept for a day; begin another one")
         _tell_silent_parts(session, rows)
-        open_nodes = [row for row in rows if row.findings is None and row.part not in (CELERY, STORAGE)]
-        if open_nodes:
+        if any(row.findings is None and row.part not in (CELERY, STORAGE) for row in rows):
             after_commit_send(session, COLLECT_TASK, diagnosis_id)
-        last = next((row for row in rows if row.part == STORAGE), None)
-        others = [row for row in rows if row.part != STORAGE]
-        if last is not None and last.findings is None and all(row.findings is not None for row in others):
-            last.findings = [_finding(API, "files of others", _sees_all(settings, rows)).model_dump(mode="json")]
-            session.flush()
-        return _view(diagnosis_id, rows)
+        seen = _view(diagnosis_id, rows)
+    if seen.outstanding != [STORAGE]:
+        return seen
+    # All others have answered. A storage that hangs must hold up neither the rows nor the thread, so it is looked at
+    # without a lock. Of two that look at once the first one counts; only after that what was written there goes.
+    last = run_checks(API, [_of_storage("files of others", lambda: _sees_all(settings, rows))])
+    with transaction() as session:
+        store(session, diagnosis_id, STORAGE, last)
+    run_checks(API, [_of_storage("removal", lambda: _removed(settings, diagnosis_id))])
+    with transaction() as session:
+        return _view(diagnosis_id, _rows(session, diagnosis_id))
 
 
 def store(session: Session, diagnosis_id: str, part: str, findings: Sequence[Finding]) -> None:
@@ -102,7 +108,7 @@ def store(session: Session, diagnosis_id: str, part: str, findings: Sequence[Fin
 
 def probe_name(part: str) -> str:
     """The file that a part writes into the probes' folder."""
-    return "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in part)[:100]
+    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-.") else "-" for letter in part)
 
 
 def probe_folder(diagnosis_id: str) -> str:
@@ -130,7 +136,6 @@ def _sees_all(settings: Settings, rows: Sequence[DiagnosisPart]) -> Found:
     folder = settings.storage / probe_folder(rows[0].diagnosis_id)
     wrote = [row.part for row in rows if row.part not in (API, STORAGE) and _says_shared(row)]
     unseen = [part for part in wrote if not _holds(folder / probe_name(part), rows[0].diagnosis_id)]
-    shutil.rmtree(folder, ignore_errors=True)
     if unseen:
         return failed(
             f"the API does not see what {', '.join(unseen)} wrote to {settings.storage}",
@@ -138,6 +143,16 @@ def _sees_all(settings: Settings, rows: Sequence[DiagnosisPart]) -> Found:
             remedy=f"Mount the same storage at {settings.storage} everywhere, or set BASIN_STORAGE to where it is",
         )
     return ok(f"the API sees what {', '.join(wrote) or 'nobody'} wrote")
+
+
+def _removed(settings: Settings, diagnosis_id: str) -> Found:
+    """What cannot be removed now is collected a day later."""
+    shutil.rmtree(settings.storage / probe_folder(diagnosis_id), ignore_errors=True)
+    return ok("removed")
+
+
+def _of_storage(name: str, look: Callable[[], Found]) -> Check:
+    return Check(name=name, look=look, seconds=STORAGE_SECONDS, if_it_breaks=MEND_STORAGE, if_it_hangs=MEND_STORAGE)
 
 
 def _holds(path: Path, content: str) -> bool:
@@ -169,7 +184,7 @@ def _tell_silent_parts(session: Session, rows: Sequence[DiagnosisPart]) -> None:
 
 
 def _rows(session: Session, diagnosis_id: str) -> list[DiagnosisPart]:
-    """In the order of their parts. Locked: of two that look at once one sees to the last."""
+    """In the order of their parts. Locked: of two that look at once one tells of the silent ones."""
     found = select(DiagnosisPart).where(DiagnosisPart.diagnosis_id == diagnosis_id).with_for_update()
     order = {API: 0, CELERY: 1, STORAGE: 3}
     return sorted(session.scalars(found), key=lambda row: (order.get(row.part, 2), row.part))
