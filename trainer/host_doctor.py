@@ -77,9 +77,7 @@ def _folder_checks(task: NodeTask, shm: Path) -> list[Check]:
         Check(name="shared memory", look=lambda: folders.shared_memory(task.gpus, shm)),
         Check(name="spool", look=lambda: folders.writable(spool)),
         Check(name="spool disk", look=lambda: folders.free_disk(spool, "the spool")),
-        Check(
-            name="temporary disk", look=lambda: folders.free_disk(Path(tempfile.gettempdir()), "the temporary folder")
-        ),
+        Check(name="temporary disk", look=lambda: folders.temporary_disk(Path(tempfile.gettempdir()))),
     ]
     if task.storage is None:
         return checks

@@ -14,6 +14,9 @@ SHARED_MEMORY_BYTES = GIB
 """For Ray's object store and reading processes, and as much again for each GPU: NCCL and pinned batches."""
 LITTLE_BYTES = 10 * GIB
 TOO_LITTLE_BYTES = GIB
+LITTLE_TEMPORARY_BYTES = GIB
+"""For compilers and sockets; in containers it is often memory of a few GiB, so what a disk has would never be there."""
+TOO_LITTLE_TEMPORARY_BYTES = GIB // 8
 PROOF_FILE = ".basin-storage"
 
 
@@ -32,14 +35,27 @@ def shared_memory(num_gpus: int, folder: Path = SHARED_MEMORY) -> Found:
 
 def free_disk(folder: Path, what: str) -> Found:
     """Of the nearest folder above that is there, where `folder` is still to be made."""
+    remedy = f"Make room where {what} lies: `basin admin collect --dry-run` says what could go"
+    return _judge_room(folder, little=LITTLE_BYTES, too_little=TOO_LITTLE_BYTES, remedy=remedy)
+
+
+def temporary_disk(folder: Path) -> Found:
+    """What runs keep lies elsewhere, so less will do, and nothing that Basin collects makes room here."""
+    remedy = (
+        f"Remove what ended processes left in {folder}; or give the container a larger one (`tmpfs` of the worker in"
+        " docker-compose.yml); or set TMPDIR to a folder with more room"
+    )
+    return _judge_room(folder, little=LITTLE_TEMPORARY_BYTES, too_little=TOO_LITTLE_TEMPORARY_BYTES, remedy=remedy)
+
+
+def _judge_room(folder: Path, *, little: int, too_little: int, remedy: str) -> Found:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     usage = shutil.disk_usage(there)
     found = f"{gib(usage.free)} free of {gib(usage.total)} at {there}"
-    remedy = f"Make room where {what} lies: `basin admin collect --dry-run` says what could go"
-    if usage.free < TOO_LITTLE_BYTES:
-        return failed(found, needed=f"at least {gib(TOO_LITTLE_BYTES)}", remedy=remedy)
-    if usage.free < LITTLE_BYTES:
-        return warning(found, needed=f"{gib(LITTLE_BYTES)}", remedy=remedy)
+    if usage.free < too_little:
+        return failed(found, needed=f"at least {gib(too_little)}", remedy=remedy)
+    if usage.free < little:
+        return warning(found, needed=gib(little), remedy=remedy)
     return ok(found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -101,6 +102,19 @@ class TestFolders:
         assert str(tmp_path) in found.found
         monkeypatch.setattr(folders, "TOO_LITTLE_BYTES", 10**18)
         assert folders.free_disk(tmp_path, "the spool").verdict == "failed"
+
+    @pytest.mark.parametrize(
+        ("free", "verdict"), [(4 * folders.GIB, "ok"), (folders.GIB // 2, "warning"), (folders.GIB // 16, "failed")]
+    )
+    def test_a_containers_temporary_memory_is_enough_until_it_is_nearly_full(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str
+    ) -> None:
+        usage = SimpleNamespace(total=4 * folders.GIB, used=4 * folders.GIB - free, free=free)
+        monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+        found = folders.temporary_disk(tmp_path)
+        assert found.verdict == verdict
+        assert "basin admin collect" not in found.remedy, "it makes no room there"
+        assert ("TMPDIR" in found.remedy) == (verdict != "ok")
 
     def test_a_storage_without_its_proof(self, tmp_path: Path) -> None:
         found = folders.own_storage(tmp_path)

@@ -11,6 +11,7 @@ import pytest
 from api.settings import Settings
 from docker import init, ray_node
 from tests.unit.deploy.rendered import ROOT, checkout, compose, config
+from trainer.contract import folders
 
 FILE = ROOT / "docker-compose.yml"
 ONE_SHOT = {"migrate", "admin"}
@@ -174,6 +175,14 @@ def test_gpu_workers_get_all_gpus_and_room_to_share_memory(services: dict[str, d
     assert "reservations" not in on_cpus["deploy"]["resources"]
     assert int(worker["shm_size"]) >= 1 << 30
     assert worker["ulimits"] == {"memlock": -1, "nofile": 65536, "stack": 67108864}
+
+
+def test_a_workers_temporary_memory_is_nothing_that_its_doctor_warns_of(services: dict[str, dict[str, Any]]) -> None:
+    for name in ("ray-worker", "ray-worker-cpu"):
+        [size] = [
+            int(match[1]) for each in services[name]["tmpfs"] if (match := re.search(r"^/tmp:.*size=(\d+)g$", each))
+        ]
+        assert size * folders.GIB >= 2 * folders.LITTLE_TEMPORARY_BYTES, name
 
 
 def test_workers_have_time_to_save_when_they_are_stopped(services: dict[str, dict[str, Any]]) -> None:
