@@ -104,11 +104,11 @@ def collect_findings(diagnosis_id: str) -> None:
 
 
 @app.task(name=TASK)
-def canary(sender: str, number: int) -> None:
+def canary(sender: str, number: int, sent_at: float | None = None) -> None:
     """Shows that tasks are taken. The API and beat each send one every ten seconds, and the health check its own."""
     if sender != WORKER:
         with database_may_be_away(), connections().engine.begin() as connection:
-            note_taken(connection, sender, number)
+            note_taken(connection, sender, number, sent_at)
 
 
 _spans = ExitStack()

@@ -29,12 +29,16 @@ _SEND = text(
     " WHERE c.sent_at IS NULL OR c.sent_at > clock_timestamp()"
     " OR c.sent_at < clock_timestamp() - make_interval(secs => :lost)"
     " OR (c.taken_number = c.number AND c.sent_at < clock_timestamp() - make_interval(secs => :interval))"
-    " RETURNING number"
+    " RETURNING number, CAST(extract(epoch FROM sent_at) AS double precision) AS sent_at"
 )
+# Of any number: where all of them take longer than LOST_SECONDS, each has been followed by another when it comes. One
+# without its time was sent by an earlier version.
 _TAKEN_FROM_API = text(
-    "UPDATE canaries SET taken_number = number, taken_at = clock_timestamp(),"
-    " round_trip_seconds = greatest(0, extract(epoch FROM clock_timestamp() - sent_at))"
-    " WHERE sender = :sender AND number = :number"
+    "UPDATE canaries SET taken_at = clock_timestamp(),"
+    " taken_number = CASE WHEN number = :number THEN number ELSE taken_number END,"
+    " round_trip_seconds = CASE WHEN CAST(:sent_at AS double precision) IS NULL THEN round_trip_seconds"
+    " ELSE greatest(0, extract(epoch FROM clock_timestamp()) - CAST(:sent_at AS double precision)) END"
+    " WHERE sender = :sender"
 )
 _TAKEN_FROM_BEAT = text(
     "INSERT INTO canaries (sender, taken_at) VALUES (:sender, clock_timestamp())"
@@ -68,15 +72,20 @@ class CanarySender:
         self._looks_again_at = monotonic() + LOOK_SECONDS
         with self._engine.begin() as connection:
             times = {"sender": API, "interval": INTERVAL_SECONDS, "lost": LOST_SECONDS}
-            number = connection.execute(_SEND, times).scalar_one_or_none()
-        if number is not None:
-            self._dispatcher.send([(TASK, (API, number))])
+            sent = connection.execute(_SEND, times).one_or_none()
+        if sent is not None:
+            self._dispatcher.send([(TASK, (API, sent.number, sent.sent_at))])
 
 
-def note_taken(connection: Connection, sender: str, number: int) -> None:
-    """A Celery worker took this canary; one that a newer one has followed is not noted. Does not commit."""
-    statement = _TAKEN_FROM_API if sender == API else _TAKEN_FROM_BEAT
-    connection.execute(statement, {"sender": sender, "number": number} if sender == API else {"sender": sender})
+def note_taken(connection: Connection, sender: str, number: int, sent_at: float | None) -> None:
+    """A Celery worker took this canary, sent at that Unix time by the database's clock. Does not commit.
+
+    Also one that a newer one has followed: a worker that takes everything late is slow, not dead.
+    """
+    if sender == API:
+        connection.execute(_TAKEN_FROM_API, {"sender": sender, "number": number, "sent_at": sent_at})
+    else:
+        connection.execute(_TAKEN_FROM_BEAT, {"sender": sender})
 
 
 def canary_states(connection: Connection) -> dict[str, CanaryState]:

@@ -6,13 +6,14 @@ Nobody is waited for: `readings_probe` asks in a thread of its own, and shares a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
 from sqlalchemy import Connection, Engine, Row, func, select, text
 
+from api.db.operations_tables import DrainedHost
 from api.db.tables import Attempt, ClusterNode, Heartbeat, Run, StorageProof
 from api.db.watching_tables import PastCount
 from api.db.webhook_tables import WebhookDelivery
@@ -123,14 +124,19 @@ def _attempts(connection: Connection) -> Iterator[Metric]:
         select(ClusterNode.node_id, ClusterNode.host, ClusterNode.cpus, ClusterNode.gpus, ClusterNode.alive)
     ).all()
     hosts = {node.node_id: node.host for node in nodes}
-    yield families.SLOTS.of(_slots(nodes, rows, hosts))
+    drained = set(connection.scalars(select(DrainedHost.host)))
+    yield families.SLOTS.of(_slots(nodes, rows, hosts, drained))
     for metric, family, factor in GPU_READINGS:
         yield family.of(
             (labels, factor * value) for row in living for labels, value in _gpu_readings(row, metric, hosts)
         )
 
 
-def _slots(nodes: Sequence[Any], held: Sequence[Row[Any]], hosts: Mapping[str, str]) -> Iterator[families.Sample]:
+def _slots(
+    nodes: Sequence[Any], held: Sequence[Row[Any]], hosts: Mapping[str, str], drained: Collection[str]
+) -> Iterator[families.Sample]:
+    """Those of a drained host are `drained`, unless a run still holds them: they are not free, and nobody need be told
+    that a machine is away which somebody takes down."""
     used: dict[tuple[str, str], int] = defaultdict(int)
     for row in held:
         kind = "gpu" if row.gpus_per_worker else "cpu"
@@ -141,10 +147,13 @@ def _slots(nodes: Sequence[Any], held: Sequence[Row[Any]], hosts: Mapping[str, s
         for kind, slots in (("gpu", node.gpus), ("cpu", node.cpus)):
             have[node.host, kind, node.alive] += int(slots)
     for host, kind in sorted({(host, kind) for host, kind, _ in have} | used.keys()):
-        taken = used[host, kind]
+        taken, away = used[host, kind], have[host, kind, False]
+        left = max(0, have[host, kind, True] - taken)
+        is_drained = host in drained
         yield (host, kind, "used"), taken
-        yield (host, kind, "free"), max(0, have[host, kind, True] - taken)
-        yield (host, kind, "away"), have[host, kind, False]
+        yield (host, kind, "free"), 0 if is_drained else left
+        yield (host, kind, "drained"), left + away if is_drained else 0
+        yield (host, kind, "away"), 0 if is_drained else away
 
 
 def _host(node_id: str, row: Row[Any], hosts: Mapping[str, str]) -> str:

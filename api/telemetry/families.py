@@ -113,7 +113,7 @@ LEASE_AGE_MAX = Family(
 )
 CANARY_ROUND_TRIP = Family(
     name="basin_canary_round_trip_seconds",
-    help="How long the API's newest canary task took from its sending through broker and Celery worker to its row.",
+    help="How long the API's canary task that came last took from its sending through broker and worker to its row.",
 )
 CANARY_AGE = Family(
     name="basin_canary_age_seconds",
@@ -127,7 +127,7 @@ HEARTBEAT_AGE = Family(
 )
 SLOTS = Family(
     name="basin_slots",
-    help="Slots (kind gpu or cpu) of each host: used, free, or away with their node.",
+    help="Slots (kind gpu or cpu) of each host: used, free, drained with their host, or away with their node.",
     labels=("host", "kind", "state"),
 )
 GPU_UTILIZATION = Family(

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from api.runs import readings
+from api.runs.canary import note_taken
 from api.settings import Settings
 from api.telemetry import families
 from tests.integration.api.conftest import serving
@@ -165,6 +166,16 @@ class TestCluster:
         assert seen("basin_gpu_memory_used_bytes", rank="1", **place) == 2e9
         assert seen("basin_gpu_power_watts", rank="1", **place) == 300
 
+    def test_slots_of_a_drained_host_are_neither_free_nor_away(self, api: Api) -> None:
+        execute(
+            api,
+            "INSERT INTO cluster_nodes (node_id, host, cpus, gpus, alive) VALUES ('n1', 'gpu-a', 8, 4, true);"
+            "INSERT INTO drained_hosts (host, by) VALUES ('gpu-a', 'user:ada')",
+        )
+        seen = scrape(api)
+        assert seen("basin_slots", state="drained") == 12
+        assert seen("basin_slots", state="free") == seen("basin_slots", state="away") == 0
+
     def test_canaries_heartbeats_webhooks_and_streams(self, hooks: Hooked) -> None:
         api = hooks.api
         execute(api, "INSERT INTO heartbeats (part, at) VALUES ('ray', now() - interval '90 s')")
@@ -187,6 +198,31 @@ class TestCluster:
         assert seen("basin_webhook_deliveries_waiting") == 1
         assert 60 <= seen("basin_webhook_oldest_due_age_seconds") < 120
         assert seen("basin_stream_clients") == 1
+
+
+class TestCanaries:
+    def test_a_worker_that_takes_each_too_late_reads_as_slow_and_not_as_dead(self, api: Api) -> None:
+        execute(
+            api,
+            "INSERT INTO canaries (sender, number, sent_at, taken_number, taken_at, round_trip_seconds)"
+            " VALUES ('api', 9, clock_timestamp(), 6, now() - interval '10 min', 0.1) ON CONFLICT (sender) DO UPDATE"
+            " SET number = 9, sent_at = excluded.sent_at, taken_number = 6, taken_at = excluded.taken_at,"
+            " round_trip_seconds = 0.1",
+        )
+        with api.engine.begin() as connection:
+            now = float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+            note_taken(connection, "api", 8, now - 30)  # Number 9 has followed.
+        seen = scrape(api)
+        assert seen("basin_canary_age_seconds", sender="api") < 30
+        assert 30 <= seen("basin_canary_round_trip_seconds") < 60
+        with api.engine.begin() as connection:
+            assert connection.execute(text("SELECT taken_number FROM canaries WHERE sender = 'api'")).scalar_one() == 6
+            note_taken(connection, "api", 9, None)  # As an earlier version sent it.
+            row = connection.execute(
+                text("SELECT taken_number, round_trip_seconds FROM canaries WHERE sender = 'api'")
+            ).one()
+        assert row.taken_number == 9
+        assert row.round_trip_seconds >= 30
 
 
 class TestThePage:

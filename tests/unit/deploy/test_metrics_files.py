@@ -11,6 +11,7 @@ import promql_parser
 import pytest
 import yaml
 
+from api.runs.wait_kinds import KINDS
 from api.telemetry.families import series_names
 from tests.unit.deploy.rendered import ROOT
 from trainer.contract.ends import EndReason
@@ -52,10 +53,15 @@ def test_a_query_is_promql_and_names_metrics_that_exist(where: str, query: str) 
     assert named <= series_names() | OF_PROMETHEUS, where
 
 
-def test_reasons_that_rules_name_are_reasons_of_ours() -> None:
-    named = [reason for rule in rules() for reason in re.findall(r'reason(?:=|!=|=~|!~)"([^"]*)"', rule["expr"])]
+@pytest.mark.parametrize(
+    ("metric", "known"),
+    [("basin_runs_ended_total", {reason.value for reason in EndReason}), ("basin_queue_\\w+", set(KINDS))],
+)
+def test_reasons_that_rules_name_are_reasons_of_ours(metric: str, known: set[str]) -> None:
+    pattern = rf'{metric}\{{[^}}]*reason(?:=|!=|=~|!~)"([^"]*)"'
+    named = [reason for rule in rules() for reason in re.findall(pattern, rule["expr"])]
     assert named
-    assert {part for names in named for part in names.split("|")} <= {reason.value for reason in EndReason}
+    assert {part for names in named for part in names.split("|")} <= known
 
 
 def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
