@@ -67,8 +67,8 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     """How API, Celery worker, beat and trainers log: lines for a person, or one JSON object a line."""
     metrics_token: SecretStr | None = Field(default=None, min_length=16)
-    """Bearer token of `/metrics`, at least 16 characters. Off (null): it answers callers from private addresses who do
-    not come through a proxy."""
+    """Bearer token of `/metrics`, at least 16 characters. Off (null): on loopback it answers callers from private
+    addresses who do not come through a proxy, anywhere else nobody."""
     postgres_bin: Path | None = None
     """Folder of pg_dump, pg_restore and psql for backups. Off (null): those on the path, else the local stack's."""
 

@@ -57,6 +57,7 @@ def fresh_secrets() -> dict[str, str]:
         "BASIN_VALKEY_PASSWORD": 24,
         "BASIN_RAY_TOKEN": 32,
         "BASIN_GRAFANA_PASSWORD": 16,
+        "BASIN_METRICS_TOKEN": 24,
     }
     return {name: secrets.token_hex(length) for name, length in lengths.items()}
 

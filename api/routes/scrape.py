@@ -1,7 +1,8 @@
 """GET /metrics for Prometheus. It names users' runs and hosts, so not everybody is answered.
 
-With BASIN_METRICS_TOKEN: whoever sends it as bearer token. Without: callers from private and loopback addresses, as
-Prometheus is in the same network of containers, unless a proxy says that it asks for somebody else.
+With BASIN_METRICS_TOKEN: whoever sends it as bearer token. Without: on loopback (BASIN_LOOPBACK) callers from private
+and loopback addresses, unless a proxy says that it asks for somebody else; anywhere else nobody, since a proxy need not
+say so.
 """
 
 from __future__ import annotations
@@ -61,6 +62,11 @@ def must_be_let_in(request: Request, settings: Settings, token: str | None) -> N
         if token is None or not hmac.compare_digest(token.encode(), wanted.get_secret_value().encode()):
             raise NotAuthenticated("/metrics needs the token of BASIN_METRICS_TOKEN: send it as bearer token")
         return
+    if not settings.loopback:
+        raise NotAllowed(
+            "/metrics answers nobody without a token where Basin serves more than loopback: set BASIN_METRICS_TOKEN"
+            " (`openssl rand -hex 24`) for the API and send it as bearer token"
+        )
     if any(name in request.headers for name in PROXY_HEADERS) or not _is_private(request):
         raise NotAllowed(
             "/metrics answers callers from private addresses who come without a proxy: ask from there, or set"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from api.settings import Settings
 from docker import init, ray_node
@@ -79,7 +83,9 @@ def test_trainers_share_no_network_with_database_and_broker(services: dict[str, 
 
 
 def test_trainers_hold_no_secret_but_rays(services: dict[str, dict[str, Any]]) -> None:
-    secrets = {"BASIN_SECRET", "BASIN_DATABASE_URL", "BASIN_BROKER_URL", "BASIN_POSTGRES_PASSWORD"}
+    secrets = {
+        "BASIN_SECRET", "BASIN_DATABASE_URL", "BASIN_BROKER_URL", "BASIN_POSTGRES_PASSWORD", "BASIN_METRICS_TOKEN",
+    }  # fmt: skip
     for trainer in ("ray-head", "ray-worker", "ray-worker-cpu"):
         assert not secrets & set(services[trainer]["environment"])
 
@@ -210,6 +216,28 @@ def test_the_control_plane_takes_its_settings(
     assert settings.loopback is False
     assert settings.ray_token is not None
     assert str(settings.storage) == "/srv/basin/storage"
+
+
+def test_prometheus_sends_the_token_that_the_api_asks_for(services: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    service = services["prometheus"]
+    token = service["environment"]["BASIN_METRICS_TOKEN"]
+    assert len(token) >= 32
+    assert services["api"]["environment"]["BASIN_METRICS_TOKEN"] == token
+    jobs = yaml.safe_load((ROOT / "docker/metrics/prometheus.yml").read_text())["scrape_configs"]
+    file = next(job["authorization"]["credentials_file"] for job in jobs if job["job_name"] == "basin")
+    # As the container does it, with a stand-in that shows its arguments.
+    (tmp_path / "prometheus").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "prometheus").chmod(0o755)
+    entrypoint = [part.replace("$$", "$").replace(file, str(tmp_path / "token")) for part in service["entrypoint"]]
+    ended = subprocess.run(
+        [*entrypoint, "--one", "--two"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "BASIN_METRICS_TOKEN": token},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ended.stdout == "--one --two\n"
+    assert (tmp_path / "token").read_text() == token
+    assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+    assert any(mount.startswith("/tmp:") for mount in service["tmpfs"])
 
 
 def test_default_secrets_are_refused(monkeypatch: pytest.MonkeyPatch, services: dict[str, dict[str, Any]]) -> None:

@@ -16,6 +16,7 @@ from tests.unit.deploy.rendered import ROOT, checkout
 
 SECRETS = {
     "BASIN_SECRET", "BASIN_POSTGRES_PASSWORD", "BASIN_VALKEY_PASSWORD", "BASIN_RAY_TOKEN", "BASIN_GRAFANA_PASSWORD",
+    "BASIN_METRICS_TOKEN",
 }  # fmt: skip
 
 
