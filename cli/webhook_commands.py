@@ -148,7 +148,10 @@ def deliveries(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """A webhook's messages with what came of them, newest first; kept for 30 days."""
+    """A webhook's messages with what came of them, newest first.
+
+    They are kept for BASIN_WEBHOOK_LOG_KEPT_DAYS, 30 days by default.
+    """
     if state is not None and state not in STATES:
         raise Failure(f"--state {state!r} must be one of {', '.join(STATES)}", ExitCode.refused)
     with connect(url, token) as client:

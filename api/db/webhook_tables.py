@@ -54,7 +54,10 @@ class Webhook(Base):
 
 
 class WebhookDelivery(Base):
-    """One message to one webhook, written in the transaction of the event that it tells. Kept for 30 days."""
+    """One message to one webhook, written in the transaction of the event that it tells.
+
+    Kept for BASIN_WEBHOOK_LOG_KEPT_DAYS, 30 days by default.
+    """
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (

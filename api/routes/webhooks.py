@@ -110,7 +110,7 @@ def get_webhook_deliveries(
     before: Annotated[int | None, Query(ge=1, le=2**53, description="`next_before` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> schemas.WebhookDeliveryPage:
-    """They are kept for 30 days."""
+    """They are kept for BASIN_WEBHOOK_LOG_KEPT_DAYS, 30 days by default."""
     return deliveries(session, caller, webhook, state=state, before=before, limit=limit)
 
 

@@ -55,8 +55,8 @@ def redeliver(session: Session, caller: Caller, webhook: Webhook, delivery_id: i
     )
     if delivery is None:
         raise NotFound(
-            f"webhook {webhook.id} has no delivery {delivery_id}: its log shows those of the last 30 days"
-            f" (`basin webhook deliveries {webhook.id}`)"
+            f"webhook {webhook.id} has no delivery {delivery_id}: its log (`basin webhook deliveries {webhook.id}`)"
+            " shows those of the last BASIN_WEBHOOK_LOG_KEPT_DAYS, 30 days by default"
         )
     if delivery.type == TEST_TYPE:
         raise Conflict(f"delivery {delivery_id} was a test: send a new one (`basin webhook test {webhook.id}`)")

@@ -592,7 +592,7 @@ export interface paths {
         };
         /**
          * A webhook's messages with their attempts, newest first
-         * @description They are kept for 30 days.
+         * @description They are kept for BASIN_WEBHOOK_LOG_KEPT_DAYS, 30 days by default.
          */
         get: operations["get_webhook_deliveries"];
         put?: never;

@@ -186,4 +186,4 @@ class TestLog:
             assert len(receiver.verified(made["secret"])) == 2
         assert [each["number"] for each in hooks.log(made["id"])[0]["attempts"]] == [1, 2]
         missing = hooks.ask("POST", f"/{made['id']}/deliveries/{delivery['id'] + 1}/redeliver")
-        assert (missing.status_code, "30 days" in missing.json()["detail"]) == (404, True)
+        assert (missing.status_code, "BASIN_WEBHOOK_LOG_KEPT_DAYS" in missing.json()["detail"]) == (404, True)
