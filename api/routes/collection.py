@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from contextlib import AbstractContextManager
 
-from api.db.engine import after_commit_send
+from fastapi import APIRouter
+from sqlalchemy.orm import Session
+
+from api.db.engine import after_commit_send, transaction
 from api.errors import NotAllowed
-from api.routes.dependencies import CallerDep, ServicesDep, SessionDep
+from api.routes.dependencies import DetachedCallerDep, Services, ServicesDep
 from api.routes.problems import PROBLEMS
 from api.runs.access import Caller
 from api.runs.collection import CollectionPlan, plan
@@ -16,18 +19,24 @@ COLLECT_TASK = "collect"
 
 
 @router.get("", summary="What would be collected")
-def get_collection(services: ServicesDep, session: SessionDep, caller: CallerDep) -> CollectionPlan:
+def get_collection(services: ServicesDep, caller: DetachedCallerDep) -> CollectionPlan:
     """By admins. Changes nothing."""
     _must_be_admin(caller)
-    return plan(session, services.settings)
+    return plan(lambda: _transaction(services), services.settings)
 
 
 @router.post("", status_code=202, summary="Collect now")
-def begin_collection(services: ServicesDep, session: SessionDep, caller: CallerDep) -> CollectionPlan:
+def begin_collection(services: ServicesDep, caller: DetachedCallerDep) -> CollectionPlan:
     """By admins. The Celery worker does it in batches, as it does every hour; answers with what will go."""
     _must_be_admin(caller)
-    after_commit_send(session, COLLECT_TASK)
-    return plan(session, services.settings)
+    found = plan(lambda: _transaction(services), services.settings)
+    with _transaction(services) as session:
+        after_commit_send(session, COLLECT_TASK)
+    return found
+
+
+def _transaction(services: Services) -> AbstractContextManager[Session]:
+    return transaction(services.engine, services.outbox)
 
 
 def _must_be_admin(caller: Caller) -> None:

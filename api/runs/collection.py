@@ -7,36 +7,36 @@ are another matter, `worker.purge`'s.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from sqlalchemy import select, text
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from api.db.tables import Run
+from api.runs.collectable_folders import DAY_SECONDS, Transaction, old_logs, orphans, untouched
 from api.runs.schemas import Answer
 from api.runs.status import TERMINAL
-from api.runs.storage import RUN_ID, is_there, run_folder
+from api.runs.storage import is_there
 from api.settings import Settings
 from trainer.contract.diagnosis import PROBE_PREFIX
 
 log = structlog.get_logger()
 
-DAY_SECONDS = 86_400.0
 POINTS_AT_ONCE = 100_000
 ROWS_AT_ONCE = 10_000
 FOLDERS_AT_ONCE = 200
+"""After so many the storage has to show its proof again."""
 LEFTOVERS_KEPT_DAYS = 1.0
 DIAGNOSES_KEPT_DAYS = 1.0
 RESTORING_PREFIX = ".restoring-"
 
-Transaction = Callable[[], AbstractContextManager[Session]]
 _OVER = ", ".join(repr(status.value) for status in sorted(TERMINAL))
 
 
@@ -73,26 +73,26 @@ class Kind:
     table: str = ""
     where: str = ""
     """A condition on `table`, with :kept seconds."""
-    key: str = "id"
     at_once: int = ROWS_AT_ONCE
-    folders: Callable[[Session, Settings, float], Iterator[Path]] | None = None
+    folders: Callable[[Transaction, Settings, float, float], Iterator[Path]] | None = None
+    """Those that are older than so many days, found until a moment of the monotonic clock."""
 
 
-def plan(session: Session, settings: Settings) -> CollectionPlan:
+def plan(transaction: Transaction, settings: Settings) -> CollectionPlan:
     """Looks and changes nothing; reads every folder that would go, so it may take a while."""
-    there = is_there(session, settings.storage)
+    there = _is_there(transaction, settings)
     items = []
     for kind in KINDS:
         count, size = 0, 0
         days = kind.kept_days(settings)
         if days is not None and kind.folders is not None:
-            for folder in kind.folders(session, settings, days) if there else ():
+            for folder in kind.folders(transaction, settings, days, math.inf) if there else ():
                 count, size = count + 1, size + bytes_in(folder)
         elif days is not None:
-            count = session.execute(
-                text(f"SELECT count(*) FROM {kind.table} WHERE {kind.where}"), {"kept": days * DAY_SECONDS}
-            ).scalar_one()
-            size = count * _row_bytes(session, kind.table)
+            with transaction() as session:
+                counted = text(f"SELECT count(*) FROM {kind.table} WHERE {kind.where}")
+                count = session.execute(counted, {"kept": days * DAY_SECONDS}).scalar_one()
+                size = count * _row_bytes(session, kind.table)
         items.append(
             Collectable(kind=kind.name, what=kind.what, kept_days=days, setting=kind.setting, items=count, bytes=size)
         )
@@ -100,49 +100,61 @@ def plan(session: Session, settings: Settings) -> CollectionPlan:
 
 
 def collect(transaction: Transaction, settings: Settings, *, seconds: float) -> dict[str, int]:
-    """Takes what is due, batch by batch, each in a transaction of its own; begins none after `seconds`. Idempotent.
+    """Takes what is due in batches, rows in transactions of their own; begins none after `seconds`. Idempotent.
 
-    Returns how much went of each kind of which something went.
+    Each kind has an equal share of the time that is left, and one that fails is logged: so none keeps the others from
+    their turn. Returns how much went of each kind of which something went.
     """
     deadline, gone = time.monotonic() + seconds, dict[str, int]()
-    for kind in KINDS:
-        days = kind.kept_days(settings)
-        while days is not None and time.monotonic() < deadline:
-            taken, whole = _take(transaction, settings, kind, days)
-            if taken:
+    due = [(kind, days) for kind in KINDS if (days := kind.kept_days(settings)) is not None]
+    for place, (kind, days) in enumerate(due):
+        began_at = time.monotonic()
+        until = began_at + (deadline - began_at) / (len(due) - place)
+        takes = _take_rows if kind.folders is None else _take_folders
+        try:
+            for taken in takes(transaction, settings, kind, days, until):
                 gone[kind.name] = gone.get(kind.name, 0) + taken
-            if not whole:
-                break
+        except (OSError, SQLAlchemyError) as error:
+            log.warning("kind_not_collected", kind=kind.name, error=str(error).strip().partition("\n")[0])
     return gone
 
 
-def _take(transaction: Transaction, settings: Settings, kind: Kind, days: float) -> tuple[int, bool]:
-    """How much of a kind went, and whether there may be more."""
-    with transaction() as session:
-        if kind.folders is None:
-            # By ctid, since metric points have a long key. What somebody works on at this moment is left for later.
-            statement = text(
-                f"DELETE FROM {kind.table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {kind.table} WHERE {kind.where}"
-                f" LIMIT {kind.at_once} FOR UPDATE SKIP LOCKED)) RETURNING 1"
-            )
+def _take_rows(transaction: Transaction, _: Settings, kind: Kind, days: float, until: float) -> Iterator[int]:
+    """How many of each batch."""
+    # By ctid, since metric points have a long key. What somebody works on at this moment is left for later.
+    statement = text(
+        f"DELETE FROM {kind.table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {kind.table} WHERE {kind.where}"
+        f" LIMIT {kind.at_once} FOR UPDATE SKIP LOCKED)) RETURNING 1"
+    )
+    while time.monotonic() < until:
+        with transaction() as session:
             taken = len(session.execute(statement, {"kept": days * DAY_SECONDS}).all())
-            return taken, taken == kind.at_once
-        if not is_there(session, settings.storage):
+        if taken:
+            yield taken
+        if taken < kind.at_once:
+            return
+
+
+def _take_folders(transaction: Transaction, settings: Settings, kind: Kind, days: float, until: float) -> Iterator[int]:
+    """1 for each."""
+    assert kind.folders is not None
+    for place, folder in enumerate(kind.folders(transaction, settings, days, until)):
+        if place % FOLDERS_AT_ONCE == 0 and not _is_there(transaction, settings):
             log.error("collection_refused", kind=kind.name, why="the storage is without its proof: mount it")
-            return 0, False
-        folders = []
-        for folder in kind.folders(session, settings, days):
-            folders.append(folder)
-            if len(folders) == FOLDERS_AT_ONCE:
-                break
-    taken = 0
-    for folder in folders:
+            return
+        if time.monotonic() >= until:
+            return
         try:
             shutil.rmtree(folder)
-            taken += 1
         except OSError as error:
             log.warning("not_collected", kind=kind.name, folder=str(folder), error=str(error))
-    return taken, len(folders) == FOLDERS_AT_ONCE and taken > 0
+        else:
+            yield 1
+
+
+def _is_there(transaction: Transaction, settings: Settings) -> bool:
+    with transaction() as session:
+        return is_there(session, settings.storage)
 
 
 def bytes_in(folder: Path) -> int:
@@ -157,54 +169,14 @@ def bytes_in(folder: Path) -> int:
     return size
 
 
-def _old_logs(session: Session, settings: Settings, days: float) -> Iterator[Path]:
-    """Of runs that ended so long ago."""
-    over = select(Run.id).where(
-        Run.status.in_([status.value for status in TERMINAL]),
-        Run.ended_at < text("now() - make_interval(secs => :kept)").bindparams(kept=days * DAY_SECONDS),
-    )
-    for run_id in session.scalars(over.order_by(Run.ended_at)):
-        folder = run_folder(settings.storage, run_id)
-        if folder is None:
-            continue
-        for attempt in sorted((folder / "attempts").glob("*")):
-            logs = attempt / "log"
-            if logs.is_dir() and not logs.is_symlink() and not attempt.is_symlink():
-                yield logs
-
-
-def _orphans(session: Session, settings: Settings, days: float) -> Iterator[Path]:
-    """Folders of runs that the database does not know, untouched for so long."""
-    try:
-        names = sorted(path.name for path in (settings.storage / "runs").iterdir() if RUN_ID.fullmatch(path.name))
-    except OSError:
-        return
-    known = set(session.scalars(select(Run.id).where(Run.id.in_(names))))
-    for name in names:
-        folder = run_folder(settings.storage, name)
-        if name not in known and folder is not None and _untouched(folder, days):
-            yield folder
-
-
-def _leftovers(_: Session, settings: Settings, days: float) -> Iterator[Path]:
+def _leftovers(_: Transaction, settings: Settings, days: float, until: float) -> Iterator[Path]:
     """What a doctor or a restore left that was cut off."""
     for prefix in (PROBE_PREFIX, RESTORING_PREFIX):
         for path in sorted(settings.storage.glob(f"{prefix}*")):
-            if path.is_dir() and not path.is_symlink() and _untouched(path, days):
+            if time.monotonic() >= until:
+                return
+            if path.is_dir() and not path.is_symlink() and untouched(path, days):
                 yield path
-
-
-def _untouched(folder: Path, days: float) -> bool:
-    """Whether nothing in it, three levels deep, changed for so long."""
-    since = time.time() - days * DAY_SECONDS
-    try:
-        return all(
-            path.lstat().st_mtime < since
-            for pattern in ("", "*", "*/*", "*/*/*")
-            for path in (folder.glob(pattern) if pattern else [folder])
-        )
-    except OSError:
-        return False
 
 
 def _row_bytes(session: Session, table: str) -> int:
@@ -218,11 +190,30 @@ def _row_bytes(session: Session, table: str) -> int:
 
 KINDS = (
     Kind(
-        name="logs",
-        what="log files of runs that are over",
-        setting="BASIN_LOGS_KEPT_DAYS",
-        kept_days=lambda settings: settings.logs_kept_days,
-        folders=_old_logs,
+        name="diagnoses",
+        what="what `basin doctor` found",
+        setting=None,
+        kept_days=lambda _: DIAGNOSES_KEPT_DAYS,
+        table="diagnosis_parts",
+        where="began_at < now() - make_interval(secs => :kept)",
+    ),
+    Kind(
+        name="webhook deliveries",
+        what="messages to webhooks, and what came of them; those that wait stay",
+        setting="BASIN_WEBHOOK_LOG_KEPT_DAYS",
+        kept_days=lambda settings: settings.webhook_log_kept_days,
+        table="webhook_deliveries",
+        where="created_at < now() - make_interval(secs => :kept)"
+        " AND (state <> 'waiting' OR next_at < now() - make_interval(secs => :kept))",
+    ),
+    Kind(
+        name="events",
+        what="timeline rows of runs that are over; how they moved from status to status stays",
+        setting="BASIN_EVENTS_KEPT_DAYS",
+        kept_days=lambda settings: settings.events_kept_days,
+        table="events",
+        where="kind <> 'status' AND run_id IN"
+        f" (SELECT id FROM runs WHERE ended_at < now() - make_interval(secs => :kept) AND status IN ({_OVER}))",
     ),
     Kind(
         name="archived points",
@@ -235,43 +226,25 @@ KINDS = (
         at_once=POINTS_AT_ONCE,
     ),
     Kind(
-        name="events",
-        what="timeline rows of runs that are over; how they moved from status to status stays",
-        setting="BASIN_EVENTS_KEPT_DAYS",
-        kept_days=lambda settings: settings.events_kept_days,
-        table="events",
-        where="kind <> 'status' AND run_id IN"
-        f" (SELECT id FROM runs WHERE ended_at < now() - make_interval(secs => :kept) AND status IN ({_OVER}))",
-    ),
-    Kind(
-        name="webhook deliveries",
-        what="messages to webhooks, and what came of them; those that wait stay",
-        setting="BASIN_WEBHOOK_LOG_KEPT_DAYS",
-        kept_days=lambda settings: settings.webhook_log_kept_days,
-        table="webhook_deliveries",
-        where="created_at < now() - make_interval(secs => :kept)"
-        " AND (state <> 'waiting' OR next_at < now() - make_interval(secs => :kept))",
-    ),
-    Kind(
-        name="orphans",
-        what="folders of runs that the database does not know",
-        setting="BASIN_ORPHANS_KEPT_DAYS",
-        kept_days=lambda settings: settings.orphans_kept_days,
-        folders=_orphans,
-    ),
-    Kind(
-        name="diagnoses",
-        what="what `basin doctor` found",
-        setting=None,
-        kept_days=lambda _: DIAGNOSES_KEPT_DAYS,
-        table="diagnosis_parts",
-        where="began_at < now() - make_interval(secs => :kept)",
-    ),
-    Kind(
         name="leftovers",
         what="folders of a doctor or a restore that was cut off",
         setting=None,
         kept_days=lambda _: LEFTOVERS_KEPT_DAYS,
         folders=_leftovers,
     ),
+    Kind(
+        name="orphans",
+        what="folders of runs that the database does not know",
+        setting="BASIN_ORPHANS_KEPT_DAYS",
+        kept_days=lambda settings: settings.orphans_kept_days,
+        folders=orphans,
+    ),
+    Kind(
+        name="logs",
+        what="log files of runs that are over",
+        setting="BASIN_LOGS_KEPT_DAYS",
+        kept_days=lambda settings: settings.logs_kept_days,
+        folders=old_logs,
+    ),
 )
+"""In the order of a pass: the quick ones first, and what they leave of its time is the others'."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from api.runs import collectable_folders
 from api.runs.collection import collect, plan
 from api.runs.status import RunStatus
 from api.runs.storage import PROOF_NAME
@@ -154,14 +155,28 @@ class TestBounds:
     def test_by_default_only_webhooks_logs_and_leftovers_have_an_end(self, hooks: Hooked) -> None:
         usual = Settings.model_validate(hooks.api.settings.model_dump(exclude={"logs_kept_days", "events_kept_days",
                                         "archived_points_kept_days", "orphans_kept_days"}))  # fmt: skip
-        with hooks.connections.transaction() as session:
-            limited = {item.kind for item in plan(session, usual).items if item.kept_days is not None}
+        found = plan(hooks.connections.transaction, usual)
+        limited = {item.kind for item in found.items if item.kept_days is not None}
         assert limited == {"webhook deliveries", "diagnoses", "leftovers"}
 
     def test_a_pass_without_time_takes_nothing_and_the_next_one_goes_on(self, hooks: Hooked) -> None:
         over(hooks, days=OLD_DAYS)
         assert collect(hooks.connections.transaction, hooks.api.settings, seconds=0) == {}
         assert "logs" in collect_due(hooks.connections)
+
+    def test_more_runs_and_folders_than_one_page_holds(self, hooks: Hooked, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(collectable_folders, "IDS_AT_ONCE", 2)
+        old, new = [over(hooks, days=OLD_DAYS) for _ in range(5)], over(hooks, days=1)
+        unknown = [hooks.api.settings.storage / "runs" / f"orphan{number}" for number in range(5)]
+        for folder in unknown:
+            write(folder / "state.pt", "x")
+            age(folder)
+        assert (planned(hooks)["logs"]["items"], planned(hooks)["orphans"]["items"]) == (5, 5)
+        gone = collect_due(hooks.connections)
+        assert (gone["logs"], gone["orphans"]) == (5, 5)
+        assert not any(log_of(hooks, run_id).exists() for run_id in old)
+        assert log_of(hooks, new).exists()
+        assert not any(folder.exists() for folder in unknown)
 
     def test_only_admins_look_and_collect(self, hooks: Hooked) -> None:
         assert hooks.api.get("/collection", "max").status_code == 403
