@@ -36,6 +36,7 @@ from api.routes.feed import Feed
 from api.routes.requests import Requests
 from api.routes.security_headers import SecurityHeaders
 from api.routes.tracing import telemetry_config
+from api.runs.abandoned_uploads import AbandonedUploads
 from api.runs.canary import CanarySender
 from api.runs.live import LiveOutbox
 from api.runs.overdue import Overdue
@@ -76,9 +77,12 @@ def create_app(settings: Settings) -> FastAPI:
         looks = (Overdue(engine, dispatcher, settings).look, CanarySender(engine, dispatcher).look)
         ticker = Ticker(engine, also=looks)
         ticker.start()
+        uploads = AbandonedUploads(settings)
+        uploads.start()
         async with services.feed.running():
             yield
         await run_in_threadpool(ticker.stop)
+        await run_in_threadpool(uploads.stop)
         services.outbox.close()
         services.engine.dispose()
         await run_in_threadpool(stop_tracing)

@@ -1,6 +1,7 @@
 """`basin data upload FOLDER NAME`: a folder of images to the installation's data root, over the API.
 
-Small files travel many at a time and large ones in pieces. Whatever breaks, the same command goes on from there.
+Small files travel many at a time and large ones in pieces. Whatever breaks, the same command goes on from there: what
+has arrived is compared by its SHA-256, so what has changed in between is sent anew.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from cli.connection import connect
 from cli.data_page import readable_bytes
 from cli.failure import ExitCode, Failure
 from cli.options import AsJson, Token, Url, print_json
+from cli.upload_requests import UploadedView
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PART_BYTES = 8 * 2**20
 PART_FILES = 1_000
 ASK_SECONDS = 300.0
 """The last question waits until all is on the disk."""
+NAMED_FILES = 5
+"""Of many that are too much, so many are named."""
 PATIENCE_SECONDS = 120.0
 """An API that is away is asked again for so long."""
 
@@ -70,10 +74,13 @@ def upload(
             client.uploads.abandon(name)
             print_json({"abandoned": name}) if as_json else typer.echo(f"what was sent of {name} is removed")
             return
-        files = files_in(folder)
-        resumes = client.uploads.begin(name).resumes
-        _send_all(client, name, files, resumes=resumes)
-        done = client.uploads.finish(name, files=len(files), size=sum(file.size for file in files))
+        try:
+            done = _send_whole(client, folder, name)
+        except OSError as error:
+            raise Failure(
+                f"{error.filename or folder} cannot be read ({error.strerror}): mend that, and run the command again",
+                ExitCode.refused,
+            ) from None
     if as_json:
         print_json(done)
         return
@@ -102,6 +109,15 @@ def files_in(folder: Path) -> list[Local]:
     return found
 
 
+def _send_whole(client: Client, folder: Path, name: str) -> UploadedView:
+    files = files_in(folder)
+    resumes = client.uploads.begin(name).resumes
+    _send_all(client, name, files, resumes=resumes)
+    if resumes:
+        _must_be_no_more(client, name, files, folder)
+    return client.uploads.finish(name, files=len(files), size=sum(file.size for file in files))
+
+
 def _send_all(client: Client, name: str, files: Sequence[Local], *, resumes: bool) -> None:
     console = Console(stderr=True)
     columns = TextColumn("sending"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
@@ -109,27 +125,64 @@ def _send_all(client: Client, name: str, files: Sequence[Local], *, resumes: boo
         task = bar.add_task("", total=sum(file.size for file in files))
         for start in range(0, len(files), PART_FILES):
             chosen = files[start : start + PART_FILES]
-            there = client.uploads.have(name, [file.name for file in chosen]) if resumes else {}
-            bar.advance(task, sum(min(there.get(file.name, 0), file.size) for file in chosen))
-            for pieces, content in parts_of(chosen, there):
+            offsets = offsets_of(client, name, chosen) if resumes else dict.fromkeys([file.name for file in chosen], 0)
+            bar.advance(task, sum(offsets.get(file.name, file.size) for file in chosen))
+            for pieces, content in parts_of(chosen, offsets):
                 _send(client, name, pieces, content)
                 bar.advance(task, len(content))
 
 
-def parts_of(files: Sequence[Local], there: dict[str, int]) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
-    """Pieces with their bytes, at most 8 MiB a part, of what is not `there` yet (name -> bytes)."""
+def offsets_of(client: Client, name: str, files: Sequence[Local]) -> dict[str, int]:
+    """Where each file is to be sent from; those that are there and the same as here are left out."""
+    there = client.uploads.have(name, [file.name for file in files]).bytes
+    whole = _hashes_there(client, name, list(there))
+    offsets = {}
+    for file in files:
+        sent = there.get(file.name, 0)
+        if file.name not in whole:
+            # All bytes of a file that is not whole: a last, empty piece has them looked at. More: it was longer.
+            offsets[file.name] = sent if sent <= file.size else 0
+        elif sent != file.size or whole[file.name] != _sha256(file):
+            offsets[file.name] = 0
+    return offsets
+
+
+def _hashes_there(client: Client, name: str, paths: Sequence[str]) -> dict[str, str]:
+    """Of those that are whole there; the API reads as many at once as it can in a few seconds."""
+    found: dict[str, str] = {}
+    while waiting := [path for path in paths if path not in found]:
+        more = client.uploads.have(name, waiting, sha256=True).sha256
+        if not more:
+            break
+        found |= more
+    return found
+
+
+def _must_be_no_more(client: Client, name: str, files: Sequence[Local], folder: Path) -> None:
+    """Raises Failure where an earlier try has sent files that are not here any more."""
+    known = {file.name for file in files}
+    others = sorted({path for path in client.uploads.sent(name) if path not in known})
+    if others:
+        named = ", ".join(others[:NAMED_FILES]) + (", ..." if len(others) > NAMED_FILES else "")
+        raise Failure(
+            f"of {name} {len(others):,} files were sent that {folder} does not hold ({named}): put them back, or remove"
+            f" what was sent with `basin data upload {folder} {name} --abandon` and send it anew",
+            ExitCode.refused,
+        )
+
+
+def parts_of(files: Sequence[Local], offsets: dict[str, int]) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
+    """Pieces with their bytes, at most 8 MiB a part, of the files in `offsets`, each from its offset on."""
     pieces: list[dict[str, Any]] = []
     content = bytearray()
     for file in files:
-        offset = there.get(file.name, -1)
-        if offset >= file.size:
+        if file.name not in offsets:
             continue
-        sha256 = _sha256(file)
-        offset = max(0, offset)
+        offset, sha256 = offsets[file.name], _sha256(file)
         with file.path.open("rb") as source:
             source.seek(offset)
             while True:
-                part = source.read(PART_BYTES - len(content))
+                part = source.read(min(PART_BYTES - len(content), file.size - offset))
                 about = {"path": file.name, "offset": offset, "length": len(part), "total": file.size, "sha256": sha256}
                 pieces.append(about)
                 content += part

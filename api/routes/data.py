@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Query
 
 from api.routes.dependencies import DetachedCallerDep, ServicesDep
 from api.routes.problems import PROBLEMS
 from api.runs import uploads
+from api.runs.upload_files import MAX_PATH
 
 router = APIRouter(prefix="/data/uploads", tags=["data"], responses=PROBLEMS)
 
@@ -23,8 +24,19 @@ def begin_upload(name: str, services: ServicesDep, caller: DetachedCallerDep) ->
 def have_files(
     name: str, body: uploads.WantedFiles, services: ServicesDep, caller: DetachedCallerDep
 ) -> uploads.HaveFiles:
-    """So that an upload that was cut off sends only what is missing."""
-    return uploads.have(services.settings, caller, name, body.paths)
+    """So that an upload that was cut off sends only what is missing or has changed since."""
+    return uploads.have(services.settings, caller, name, body.paths, sha256=body.sha256)
+
+
+@router.get("/{name}/files", summary="List what has been sent")
+def list_sent(
+    name: str,
+    services: ServicesDep,
+    caller: DetachedCallerDep,
+    after: Annotated[str | None, Query(max_length=MAX_PATH)] = None,
+) -> uploads.SentFiles:
+    """So that whoever sends can tell what is too much: files that an earlier try has sent, and that are gone since."""
+    return uploads.sent(services.settings, caller, name, after)
 
 
 @router.post("/{name}/parts", summary="Send pieces of files")
@@ -43,11 +55,11 @@ def take_part(
 def finish_upload(
     name: str, body: uploads.WholeSet, services: ServicesDep, caller: DetachedCallerDep
 ) -> uploads.Uploaded:
-    """Refused while files are missing or not whole; until then no run sees any of it."""
+    """Refused while files are missing, not whole or too many; until then no run sees any of it."""
     return uploads.finish(services.settings, caller, name, body)
 
 
 @router.delete("/{name}", status_code=204, summary="Remove what an upload has sent so far")
 def abandon_upload(name: str, services: ServicesDep, caller: DetachedCallerDep) -> None:
-    """A data set that is whole is not removed here."""
+    """One's own; admins also somebody else's. A data set that is whole is not removed here."""
     uploads.abandon(services.settings, caller, name)

@@ -747,7 +747,7 @@ export interface paths {
         post?: never;
         /**
          * Remove what an upload has sent so far
-         * @description A data set that is whole is not removed here.
+         * @description One's own; admins also somebody else's. A data set that is whole is not removed here.
          */
         delete: operations["abandon_upload"];
         options?: never;
@@ -766,9 +766,29 @@ export interface paths {
         put?: never;
         /**
          * How much of some files is there
-         * @description So that an upload that was cut off sends only what is missing.
+         * @description So that an upload that was cut off sends only what is missing or has changed since.
          */
         post: operations["have_files"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/data/uploads/{name}/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what has been sent
+         * @description So that whoever sends can tell what is too much: files that an earlier try has sent, and that are gone since.
+         */
+        get: operations["list_sent"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -807,7 +827,7 @@ export interface paths {
         put?: never;
         /**
          * Give an uploaded data set its name
-         * @description Refused while files are missing or not whole; until then no run sees any of it.
+         * @description Refused while files are missing, not whole or too many; until then no run sees any of it.
          */
         post: operations["finish_upload"];
         delete?: never;
@@ -1607,6 +1627,14 @@ export interface components {
              */
             bytes: {
                 [key: string]: number;
+            };
+            /**
+             * Sha256
+             * @description Path -> of files that are whole, where it was asked for. As many as can be read in a few seconds, one at least:
+             *     ask again for the others.
+             */
+            sha256: {
+                [key: string]: string;
             };
         };
         /** Health */
@@ -3150,6 +3178,19 @@ export interface components {
              */
             final_lr_fraction: number;
         };
+        /** SentFiles */
+        SentFiles: {
+            /**
+             * Paths
+             * @description In the order of their names, folder by folder; those that are not whole too.
+             */
+            paths: string[];
+            /**
+             * More
+             * @description Whether there are others behind them: ask with the last one as `after`.
+             */
+            more: boolean;
+        };
         /**
          * Series
          * @description One metric, column by column; all columns are equally long.
@@ -3720,6 +3761,11 @@ export interface components {
         WantedFiles: {
             /** Paths */
             paths: string[];
+            /**
+             * Sha256
+             * @default false
+             */
+            sha256: boolean;
         };
         /**
          * WebDatasetData
@@ -6117,6 +6163,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HaveFiles"];
+                };
+            };
+            /** @description The request has mistakes; `errors` names each field. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_sent: {
+        parameters: {
+            query?: {
+                after?: string | null;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SentFiles"];
                 };
             };
             /** @description The request has mistakes; `errors` names each field. */

@@ -18,6 +18,7 @@ from cli import data_upload
 from cli.answers import Unreachable
 from cli.client import Client
 from cli.failure import Failure
+from cli.upload_requests import UploadedView, Uploads
 from tests.integration.api.stack import TOKENS, Api, person
 
 
@@ -74,6 +75,13 @@ def piece(path: str, content: bytes, **other: Any) -> dict[str, Any]:
     return {**about, "sha256": hashlib.sha256(content).hexdigest(), **other}
 
 
+class Cut(Uploads):
+    """The connection goes before the last word."""
+
+    def finish(self, name: str, *, files: int, size: int) -> UploadedView:
+        raise Unreachable("http://api", httpx.ConnectError("gone"))
+
+
 class TestUpload:
     def test_what_arrives_is_what_was_sent_and_appears_at_once(self, api: Api, pets: Path, root: Path) -> None:
         with client_of(api) as client:
@@ -115,7 +123,30 @@ class TestUpload:
         assert (answer.status_code, "begins anew" in answer.json()["detail"]) == (422, True)
         assert send(api, "pets", [piece("a.jpg", b"whole")], b"whole").json()["bytes"] == {"a.jpg": 5}
         assert send(api, "pets", [piece("a.jpg", b"whole")], b"whole").status_code == 200
-        assert (root / ".uploading-pets" / "a.jpg").read_bytes() == b"whole"
+        assert (root / ".uploading-pets" / "files" / "a.jpg").read_bytes() == b"whole"
+
+    def test_what_changed_or_went_in_between_is_sent_anew_or_named(
+        self, api: Api, pets: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(data_upload, "_must_be_no_more", lambda *_: pytest.fail("the first time"))
+            patched.setattr(Client, "uploads", property(lambda client: Cut(client._ask)))
+            with pytest.raises(Unreachable):
+                upload(api, pets, "pets")
+        (pets / "class-0" / "0.jpg").write_bytes(b"z" * 1000)
+        (pets / "class-0" / "large.tiff").write_bytes(b"smaller")
+        (pets / "class-1" / "1.jpg").rename(pets / "class-2" / "moved.jpg")
+        with pytest.raises(Failure, match=r"1 files were sent .*\(class-1/1\.jpg\).*--abandon"):
+            upload(api, pets, "pets")
+        (pets / "class-1" / "1.jpg").write_bytes(bytes([1]) * 1001)
+        upload(api, pets, "pets")
+        assert contents(root / "pets") == contents(pets)
+
+    def test_an_admin_may_abandon_what_somebody_left(self, api: Api, pets: Path, root: Path) -> None:
+        with client_of(api, "max") as max_, client_of(api, "ada") as ada:
+            max_.uploads.begin("pets")
+            ada.uploads.abandon("pets")
+        assert list(root.iterdir()) == []
 
     def test_it_gets_no_name_while_something_is_missing(self, api: Api, root: Path) -> None:
         with client_of(api) as client:
@@ -132,13 +163,26 @@ class TestUpload:
 class TestRefused:
     @pytest.mark.parametrize(
         "path",
-        ["../out", "/etc/x", "a/../../x", ".hidden", "a//b", "a/.git/x", "x.part", "a\x00b", "a\nb", "d/" * 9 + "x"],
+        [
+            "../out",
+            "/etc/x",
+            "a/../../x",
+            ".hidden",
+            "a//b",
+            "a/.git/x",
+            "x.part",
+            "d.part/x",
+            "a\x00b",
+            "a\nb",
+            "d/" * 9 + "x",
+        ],
     )
     def test_a_path_that_leads_elsewhere(self, api: Api, root: Path, path: str) -> None:
         with client_of(api) as client:
             client.uploads.begin("pets")
         assert send(api, "pets", [piece(path, b"x")], b"x").status_code == 422
-        assert [each for each in root.rglob("*") if each.name not in (".uploading-pets", ".uploading-pets.by")] == []
+        assert list((root / ".uploading-pets" / "files").iterdir()) == []
+        assert {each.name for each in root.rglob("*")} == {".uploading-pets", "by", "files", "hashes"}
 
     def test_a_data_set_that_is_there_is_never_overwritten(self, api: Api, pets: Path, root: Path) -> None:
         (root / "pets").mkdir()
@@ -172,6 +216,9 @@ class TestRefused:
         with client_of(api) as client:
             client.uploads.begin("pets")
         assert send(api, "pets", [piece("a", b"xy")], b"x").status_code == 422
+        headers = person("max") | {"Content-Type": "application/octet-stream"}
+        nested = api.http.post("/api/v1/data/uploads/pets/parts", headers=headers, content=b"[" * 500_000 + b"\n")
+        assert (nested.status_code, "a list of its pieces" in nested.json()["detail"]) == (422, True)
         assert send(api, "pets", [piece("a", b"xy", offset=5, total=9)], b"xy").status_code == 409
         assert send(api, "pets", [piece("a", b"xy", total=1)], b"xy").status_code == 422
         assert send(api, "pets", [piece("a", b"x" * 10 * 2**20)], b"x" * 10 * 2**20).status_code == 413
