@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import ssl
+from pathlib import Path
 
 import httpx
 from playwright.sync_api import Browser, expect
 
+from docker import init
 from tests.deploy.site import Site, service_of
 from tests.deploy.stand_ins import ROOT
 from tests.e2e.browser import Heard
@@ -47,6 +49,20 @@ def test_the_demo_study_trains_over_the_published_port(site: Site) -> None:
     for run in runs:
         points = int(site.sql(f"SELECT count(*) FROM metric_points WHERE run_id = '{run}'"))
         assert points > 100
+
+
+def test_an_uploaded_data_set_is_seen_where_runs_train(site: Site, tmp_path: Path) -> None:
+    folder = site.folder / "data"
+    if folder.stat().st_uid != init.IMAGE_USER:
+        folder.chmod(0o777)  # Who is not root cannot give it away.
+    for name in ("train/cats/1.jpg", "train/dogs/1.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(name.encode())
+    done = json.loads(site.basin("data", "upload", str(tmp_path), "pets", "--json"))
+    assert (done["path"], done["files"]) == ("/data/pets", 2)
+    for service in ("api", "celery", "ray-worker-cpu"):
+        seen = site.compose("exec", "-T", service, "cat", "/data/pets/train/cats/1.jpg")
+        assert seen == "train/cats/1.jpg", service
 
 
 def test_the_dashboard_opens_through_tls(site: Site, browser: Browser) -> None:
