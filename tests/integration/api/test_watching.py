@@ -30,13 +30,19 @@ class Scrape:
 
     def __call__(self, name: str, **labels: str) -> float:
         """The sum over all series of that name with those labels."""
-        found = [
+        found = self._found(name, labels)
+        assert found, f"no series {name} {labels}"
+        return sum(found)
+
+    def has(self, name: str, **labels: str) -> bool:
+        return bool(self._found(name, labels))
+
+    def _found(self, name: str, labels: dict[str, str]) -> list[float]:
+        return [
             number
             for (series, has), number in self.numbers.items()
             if series == name and labels.items() <= dict(has).items()
         ]
-        assert found, f"no series {name} {labels}"
-        return sum(found)
 
     @property
     def names(self) -> set[str]:
@@ -137,7 +143,7 @@ class TestRuns:
 
 def _or_0(scrape: Scrape, name: str, **labels: str) -> float:
     """A counter with labels is not there before it has counted."""
-    return scrape(name, **labels) if name in scrape.names else 0.0
+    return scrape(name, **labels) if scrape.has(name, **labels) else 0.0
 
 
 class TestCluster:
