@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -17,13 +18,18 @@ from cli.control_plane import control_plane
 from cli.data_page import readable_bytes
 from cli.failure import ExitCode, Failure
 from cli.options import AsJson, print_json
-from cli.part_process import messages
+from cli.part_process import messages, no_answer
 from cli.stack.control import ask
 from cli.stack.home import Home
 
+MODULE = "api.backup"
 WRITERS = ("beat", "celery", "api", "ray")
 """Parts that write to the database or the storage, in the order to stop them."""
 SHOWN = {"runs": "runs", "metric_points": "metric points", "users": "people", "tokens": "tokens"}
+INTERRUPTED = {
+    "make": "it was interrupted; a backup that was cut off does not count as one, and the same command makes it anew",
+    "restore": "it was interrupted: before anything is started run the same command again, with --replace",
+}
 PHASES = {"verify": "verifying", "files": "files", "database": "database"}
 
 Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="Of one backup; may lie on another disk.")]
@@ -45,8 +51,14 @@ def backup(
         print_json(made)
         return
     size = readable_bytes(made["storage_bytes"] + made["database_bytes"])
+    needed, free = made["restore_needs_bytes"], made["storage_free_bytes"]
     shared = f", {made['linked']:,} of them shared with {made['base']}" if made["linked"] else ""
     typer.echo(f"{made['folder']}: {_contents(made)}, {made['files']:,} files{shared}; {size}")
+    if free < needed:
+        typer.echo(
+            f"note: there is no room to restore it here: that needs {readable_bytes(needed)} beside what is on the"
+            f" storage, which has {readable_bytes(free)} free"
+        )
 
 
 def restore_backup(
@@ -72,7 +84,7 @@ def restore_backup(
         return
     if as_json and not yes:
         raise Failure("with --json give --yes too, since nobody can be asked", ExitCode.refused)
-    with _held(home):
+    with _held(home) as held:
         plan = _follow("plan", ["--", folder], environment)
         if not as_json:
             _show(plan)
@@ -80,15 +92,27 @@ def restore_backup(
             raise Failure("there are runs already: --replace removes them", ExitCode.refused)
         if not yes and not typer.confirm("Restore?"):
             raise Failure("nothing was changed", ExitCode.failed)
-        restored = _follow("restore", [*(["--replace"] if replace else []), "--", folder], environment)
+        try:
+            restored = _follow("restore", [*(["--replace"] if replace else []), "--", folder], environment)
+        except Failure as failure:
+            held.start_again = failure.exit_code is ExitCode.refused  # Then all is as it was.
+            raise
     print_json(restored) if as_json else typer.echo(f"restored: {_contents(restored)}, {restored['files']:,} files")
 
 
+@dataclass
+class Held:
+    """Parts of a local stack that are down meanwhile."""
+
+    start_again: bool = True
+
+
 @contextmanager
-def _held(home: Home | None) -> Iterator[None]:
-    """The writing parts of a local stack are down; those that ran run again afterwards, whatever happened."""
+def _held(home: Home | None) -> Iterator[Held]:
+    """The writing parts of a local stack are down; those that ran run again afterwards, if they may."""
+    held = Held()
     if home is None:
-        yield
+        yield held
         return
     states = {part["part"]: part["state"] for part in ask(home, "status")["parts"]}
     stopped: list[str] = []
@@ -97,10 +121,15 @@ def _held(home: Home | None) -> Iterator[None]:
             if states.get(part) == "ready":
                 ask(home, "stop", part)
                 stopped.append(part)
-        yield
+        yield held
     finally:
-        for part in reversed(stopped):
-            ask(home, "start", part)
+        if held.start_again:
+            for part in reversed(stopped):
+                ask(home, "start", part)
+        elif stopped:
+            # With rows and files that do not belong together they would give up runs whose checkpoints they miss.
+            commands = "; ".join(f"basin stack start {part}" for part in reversed(stopped))
+            typer.echo(f"basin: {', '.join(stopped)} stay stopped. Once it is restored: {commands}", err=True)
 
 
 def _show(plan: dict[str, Any]) -> None:
@@ -122,12 +151,19 @@ def _follow(act: str, arguments: Sequence[str], environment: dict[str, str]) -> 
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("")
-        for message in messages("api.backup", [act, *arguments], environment):
-            if message["event"] != "progress":
-                return {name: value for name, value in message.items() if name != "event"}
-            phase = PHASES.get(message["phase"], message["phase"])
-            bar.update(task, description=phase, completed=message["done"], total=message["total"])
-    raise Failure("it was interrupted; a backup that was cut off does not count as one", ExitCode.interrupted)
+        try:
+            for message in messages(MODULE, [act, *arguments], environment):
+                if message["event"] != "progress":
+                    return {name: value for name, value in message.items() if name != "event"}
+                phase = PHASES.get(message["phase"], message["phase"])
+                bar.update(task, description=phase, completed=message["done"], total=message["total"])
+        except Failure as failure:
+            if failure.exit_code is ExitCode.interrupted:
+                raise Failure(INTERRUPTED.get(act, "it was interrupted"), ExitCode.interrupted) from None
+            raise
+        except KeyboardInterrupt:
+            raise Failure(INTERRUPTED.get(act, "it was interrupted"), ExitCode.interrupted) from None
+    raise no_answer(MODULE)
 
 
 def _contents(about: dict[str, Any]) -> str:

@@ -12,6 +12,9 @@ from typing import Any
 
 from cli.failure import ExitCode, Failure
 
+ENDS = {"refused": ExitCode.refused, "failed": ExitCode.failed}
+"""Messages after which there is none, and what they mean for whoever waits."""
+
 
 def messages(
     module: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
@@ -20,8 +23,9 @@ def messages(
 
     `environment`: instead of ours.
 
-    Raises Failure for {"event": "refused", "sentence"}, and where the process ends otherwise than with 0 or 1 (which
-    its messages have explained). Ctrl-C is passed on and ends it.
+    Raises Failure for {"event": "refused" | "failed", "sentence"}, where the process was interrupted (130), and where
+    it ends otherwise than with 0 or 1, which its messages have explained: whoever waits for one that did not come
+    raises `no_answer`. Ctrl-C is passed on and ends it.
     """
     # A session of its own: Ctrl-C reaches this process, which passes it on once.
     process = subprocess.Popen(
@@ -35,10 +39,12 @@ def messages(
     try:
         for line in process.stdout:
             message = json.loads(line)
-            if message["event"] == "refused":
-                raise Failure(message["sentence"], ExitCode.refused)
+            if message["event"] in ENDS:
+                raise Failure(message["sentence"], ENDS[message["event"]])
             yield message
-        if process.wait() not in (ExitCode.done, ExitCode.failed):
+        if process.wait() == ExitCode.interrupted:
+            raise Failure(f"`python -m {module}` was interrupted", ExitCode.interrupted)
+        if process.returncode not in (ExitCode.done, ExitCode.failed):
             raise Failure(f"`python -m {module}` ended with {process.returncode}; the lines above say why")
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
@@ -48,3 +54,8 @@ def messages(
         if process.poll() is None:
             process.terminate()
         process.wait()
+
+
+def no_answer(module: str) -> Failure:
+    """A process has ended, and the message that it was started for did not come."""
+    return Failure(f"`python -m {module}` ended without an answer; the lines above say why")

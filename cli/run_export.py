@@ -11,7 +11,7 @@ from cli.client import Client
 from cli.connection import connect
 from cli.failure import ExitCode, Failure
 from cli.options import AsJson, RunId, Token, Url, print_json
-from cli.part_process import messages
+from cli.part_process import messages, no_answer
 from cli.views import RunView
 
 MANIFEST = "manifest.json"
@@ -67,6 +67,8 @@ def exported(checkpoint: Path, to: str, *, best: bool = False, onnx: bool, force
     told: dict[str, Any] = {}
     for message in messages("trainer.export", arguments):
         told = {name: value for name, value in message.items() if name != "event"}
+    if not told:
+        raise no_answer("trainer.export")
     return told
 
 

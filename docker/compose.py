@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class Failed(Exception):
-    """A command ended otherwise than with 0; the message names it."""
+    """A command did not start, or ended otherwise than with 0; the message names it."""
 
 
 class Compose:
@@ -22,20 +22,23 @@ class Compose:
 
     def run(self, *arguments: str) -> None:
         """Raises Failed."""
-        self._checked(subprocess.run(self._all(arguments), cwd=self._root, env=self._environment, check=False))
+        self._ended(arguments, stdout=None)
 
     def answer(self, *arguments: str) -> str:
         """What it prints on standard output. Raises Failed."""
-        ended = subprocess.run(
-            self._all(arguments), cwd=self._root, env=self._environment, check=False, stdout=subprocess.PIPE, text=True
-        )
-        self._checked(ended)
-        return str(ended.stdout).strip()
+        return self._ended(arguments, stdout=subprocess.PIPE).strip()
 
-    def _all(self, arguments: Sequence[str]) -> list[str]:
-        return [*self._command, *arguments]
-
-    @staticmethod
-    def _checked(ended: subprocess.CompletedProcess[str] | subprocess.CompletedProcess[bytes]) -> None:
+    def _ended(self, arguments: Sequence[str], *, stdout: int | None) -> str:
+        command = [*self._command, *arguments]
+        try:
+            ended = subprocess.run(
+                command, cwd=self._root, env=self._environment, check=False, stdout=stdout, text=True
+            )
+        except OSError as error:
+            raise Failed(
+                f"`{self._command[0]}` does not start ({error.strerror}): install Docker Engine with its Compose plugin"
+                " (docs/deployment.md), or put it on the path"
+            ) from None
         if ended.returncode != 0:
-            raise Failed(f"`{shlex.join(ended.args)}` ended with {ended.returncode}")
+            raise Failed(f"`{shlex.join(command)}` ended with {ended.returncode}")
+        return ended.stdout or ""

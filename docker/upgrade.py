@@ -5,43 +5,27 @@
     3 switch    `.env` names the new version; migration, then all services, then their health checks
     4 check     the API says that runs can be taken and trained
 
-A failure of 1 or 2 changes nothing. After a failure of 3 or 4 `.env` names the old version again, the backup is
-restored if the migration had changed the database, and the old version comes up, by its own docker-compose.yml.
-Runs that train meanwhile go on from their last checkpoint.
+A failure of 1 or 2 changes nothing. After one of 3 or 4, Ctrl-C included, docker/way_back.py brings the old version up
+again. Runs that train meanwhile go on from their last checkpoint.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from docker import init, settings_file, version
 from docker.compose import Compose, Failed
+from docker.way_back import WAIT_SECONDS, Change, WayBack, current_migration, say, why
 
-KEPT_WHILE_RESTORING = ("postgres", "valkey", "proxy", "prometheus", "grafana")
-"""All others write to the database or the storage."""
 PREVIOUS_FILE = "docker-compose.previous.yml"
-WAIT_SECONDS = 900
-"""For all services to become healthy: a large database may recover, and Ray starts slowly."""
 READY_TRIES, READY_PAUSE_SECONDS = 30, 5.0
 BACKUPS = "/srv/basin/backups"
-
-
-@dataclass(frozen=True)
-class Change:
-    """From which version to which."""
-
-    old_tag: str
-    old_revision: str
-    new_tag: str
-    new_revision: str
-    backup: str
-    """Folder of the backup, inside the volume of backups."""
 
 
 class Upgrade:
@@ -50,41 +34,52 @@ class Upgrade:
     def __init__(
         self, root: Path, change: Change, *, compose: Callable[[Mapping[str, str], Path | None], Compose], pull: bool
     ) -> None:
-        self._root, self._change, self._compose, self._pull = root, change, compose, pull
+        self._root, self._change, self._pull = root, change, pull
         # What the shell says goes before .env.
-        self._new = compose({"BASIN_TAG": change.new_tag, "BASIN_BUILD_REVISION": change.new_revision}, None)
-        self._old = compose(
-            {"BASIN_TAG": change.old_tag, "BASIN_BUILD_REVISION": change.old_revision}, previous_file(root, change)
-        )
+        self._new = compose(change.new_names, None)
+        self._old = compose(change.old_names, previous_file(root, change))
 
     def run(self) -> int:
         """Exit status: 0 upgraded, 1 the old version runs, 2 neither, with what to do by hand."""
         change = self._change
-        say(f"From {change.old_tag} to {change.new_tag}.")
-        if added := init.add_missing_secrets(self._root / ".env"):
-            say(f"New in .env: {', '.join(added)}.")
         try:
-            say("1/4 Images: " + ("pulling" if self._pull else "building") + "; the old version goes on.")
-            self._new.run("pull" if self._pull else "build")
-            say(f"2/4 Backup: {change.backup}; the old version goes on.")
-            self._old.run("run", "--rm", "-T", "admin", "basin", "admin", "backup", change.backup)
-            migration = self._migration(self._old)
-        except Failed as error:
-            say(f"{error}. Nothing was changed: {change.old_tag} still runs.")
+            way_back = self._prepare()
+        except (Failed, OSError) as error:
+            say(f"{why(error)}. Nothing was changed: {change.old_tag} still runs.")
+            return 1
+        except KeyboardInterrupt:
+            say(f"Interrupted. Nothing was changed: {change.old_tag} still runs.")
             return 1
         try:
             self._switch()
             self._check()
-        except Failed as error:
-            say(f"{error}. Going back to {change.old_tag}.")
-            return self._go_back(migration)
+        except (Failed, OSError) as error:
+            say(f"{why(error)}. Going back to {change.old_tag}.")
+            return way_back.go()
+        except KeyboardInterrupt:
+            say(f"Interrupted. Going back to {change.old_tag}.")
+            return way_back.go()
         say(f"{change.new_tag} runs. The backup stays in {change.backup}; `docker image prune` removes old images.")
         return 0
 
+    def _prepare(self) -> WayBack:
+        """Images and backup, beside the old version. Raises Failed or OSError."""
+        change = self._change
+        say(f"From {change.old_tag} to {change.new_tag}.")
+        if added := init.add_missing_secrets(self._root / ".env"):
+            say(f"New in .env: {', '.join(added)}.")
+        say("1/4 Images: " + ("pulling" if self._pull else "building") + "; the old version goes on.")
+        self._new.run("pull" if self._pull else "build")
+        say(f"2/4 Backup: {change.backup}; the old version goes on. It says if there is no room to restore it.")
+        backup_at = time.time()
+        self._old.run("run", "--rm", "-T", "admin", "basin", "admin", "backup", change.backup)
+        return WayBack(
+            self._root, change, self._old, self._new, migration=current_migration(self._old), backup_at=backup_at
+        )
+
     def _switch(self) -> None:
         say("3/4 Switch: migration, then all services, until they are healthy.")
-        names = {"BASIN_TAG": self._change.new_tag, "BASIN_BUILD_REVISION": self._change.new_revision}
-        settings_file.change(self._root / ".env", names)
+        settings_file.change(self._root / ".env", self._change.new_names)
         self._new.run("up", "--detach", "--wait", f"--wait-timeout={WAIT_SECONDS}", "--remove-orphans")
 
     def _check(self) -> None:
@@ -97,46 +92,12 @@ class Upgrade:
                     raise
                 time.sleep(READY_PAUSE_SECONDS)
 
-    def _go_back(self, migration: str) -> int:
-        change = self._change
-        try:
-            names = {"BASIN_TAG": change.old_tag, "BASIN_BUILD_REVISION": change.old_revision}
-            settings_file.change(self._root / ".env", names)
-            now = self._migration(self._old)
-            if now == migration:
-                say(f"The database is still at migration {now}, so it stays as it is.")
-            else:
-                say(f"The database is at migration {now}, was at {migration}: restoring {change.backup}.")
-                self._restore()
-            say(f"Starting {change.old_tag}.")
-            self._old.run("up", "--detach", "--wait", f"--wait-timeout={WAIT_SECONDS}")
-        except Failed as error:
-            say(
-                f"{error}, so {change.old_tag} could not be brought back by itself. .env names it again. Look at"
-                " `docker compose ps` and `docker compose logs`; the backup is whole:\n"
-                f"  docker compose stop api celery beat\n"
-                f"  docker compose run --rm admin basin admin restore --replace {change.backup}\n"
-                f"  docker compose up -d --wait"
-            )
-            return 2
-        say(f"{change.old_tag} runs again. What failed is above, and in `docker compose logs`.")
-        return 1
-
-    def _restore(self) -> None:
-        running = self._old.answer("ps", "--services").split()
-        self._old.run("stop", *(name for name in running if name not in KEPT_WHILE_RESTORING))
-        self._old.run(
-            "run", "--rm", "-T", "admin", "basin", "admin", "restore", "--replace", "--yes", self._change.backup
-        )
-
-    @staticmethod
-    def _migration(compose: Compose) -> str:
-        query = "SELECT version_num FROM alembic_version"
-        return compose.answer("exec", "-T", "postgres", "psql", "-U", "basin", "-d", "basin", "-qAtc", query)
-
 
 def previous_file(root: Path, change: Change) -> Path | None:
-    """The old version's docker-compose.yml, written beside the new one; None where git does not know it."""
+    """The old version's docker-compose.yml, written beside the new one; None where git does not know it.
+
+    Raises OSError.
+    """
     if not change.old_revision:
         return None
     asked = ["git", "-C", str(root), "show", f"{change.old_revision}:docker-compose.yml"]
@@ -166,7 +127,10 @@ def planned(root: Path, *, now: float, wanted_tag: str = "") -> Change:
     if not old_tag:
         raise ValueError(".env holds no BASIN_TAG, so it is not known what runs: write the tag of its images there")
     if old_tag == new_tag:
-        raise ValueError(f"{new_tag} runs already: get the new version first (git pull), or name one with TAG=...")
+        raise ValueError(
+            f".env names {new_tag} already: get the new version first (git pull), or name one with TAG=... Where an"
+            " upgrade was cut off, `docker compose up -d --wait` finishes it"
+        )
     stamp = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime(now))
     return Change(
         old_tag=old_tag,
@@ -177,23 +141,25 @@ def planned(root: Path, *, now: float, wanted_tag: str = "") -> Change:
     )
 
 
-def say(sentence: str) -> None:
-    print(f"upgrade: {sentence}", flush=True)
-
-
 def main() -> int:
     root = version.ROOT
-    try:
-        change = planned(root, now=time.time(), wanted_tag=os.environ.get("TAG", ""))
-    except ValueError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
 
     def project(environment: Mapping[str, str], file: Path | None) -> Compose:
         return Compose(root, file=file, environment=environment)
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Like Ctrl-C: it goes back.
     try:
+        change = planned(root, now=time.time(), wanted_tag=os.environ.get("TAG", ""))
         return Upgrade(root, change, compose=project, pull=os.environ.get("PULL") == "1").run()
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"{why(error)}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        return 1
     finally:
         (root / PREVIOUS_FILE).unlink(missing_ok=True)
 

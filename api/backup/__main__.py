@@ -1,8 +1,8 @@
 """`python -m api.backup make|plan|verify|restore FOLDER`: what `basin admin backup` and `restore` start.
 
 Prints one JSON object a line: {"event": "progress", "phase", "done", "total"} (bytes; total null: not known), then
-{"event": "plan" | "made" | "verified" | "restored", ...}, or {"event": "refused", "sentence"}. Exit codes: 0 done,
-2 refused, 130 interrupted.
+{"event": "plan" | "made" | "verified" | "restored", ...}, {"event": "refused", "sentence"} where all is as it was, or
+{"event": "failed", "sentence"} where it may not be. Exit codes: 0 done, 1 failed, 2 refused, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,45 +12,57 @@ import json
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.backup.making import make_backup
-from api.backup.manifest import BackupRefused, Manifest
+from api.backup.manifest import BackupRefused, Manifest, RestoredInPart
+from api.backup.placing import free_bytes
 from api.backup.restoring import plan_restore, restore, verify_backup
-from api.settings import settings_or_exit
+from api.db.engine import first_line
+from api.settings import Settings, settings_or_exit
 
-DONE, REFUSED, INTERRUPTED = 0, 2, 130
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 PROGRESS_SECONDS = 0.1
 
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
-    settings, folder, tell = settings_or_exit(), given.folder.absolute(), _Progress()
+    settings, folder = settings_or_exit(), given.folder.absolute()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        if given.act == "make":
-            made = make_backup(settings, folder, tell)
-            _print("made", folder=str(folder), linked=made.linked, base=made.base, **_numbers(made.manifest))
-        elif given.act == "plan":
-            _print("plan", folder=str(folder), **plan_restore(settings, folder).document())
-        elif given.act == "verify":
-            _print("verified", folder=str(folder), **_numbers(verify_backup(settings, folder, tell)))
-        else:
-            manifest = restore(settings, folder, tell, replace=given.replace)
-            _print("restored", folder=str(folder), **_numbers(manifest))
+        _do(given.act, settings, folder, replace=getattr(given, "replace", False))
     except BackupRefused as refusal:
         return _refuse(str(refusal))
+    except RestoredInPart as what_is_missing:
+        return _fail(str(what_is_missing))
     except SQLAlchemyError as error:
-        why = str(getattr(error, "orig", error)).strip().splitlines()
-        return _refuse(f"the database did not do it ({why[0] if why else type(error).__name__}): is it up?")
+        return _refuse(f"the database did not do it ({first_line(error)}): is it up?")
     except OSError as error:
         return _refuse(f"{error.filename or folder}: {error.strerror or error}")
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:
+        return _fail(_unforeseen(error))
     return DONE
+
+
+def _do(act: str, settings: Settings, folder: Path, *, replace: bool) -> None:
+    tell = _Progress()
+    if act == "make":
+        made = make_backup(settings, folder, tell)
+        room = {"restore_needs_bytes": made.manifest.storage_bytes, "storage_free_bytes": free_bytes(settings.storage)}
+        _print("made", folder=str(folder), linked=made.linked, base=made.base, **room, **_numbers(made.manifest))
+    elif act == "plan":
+        _print("plan", folder=str(folder), **plan_restore(settings, folder).document())
+    elif act == "verify":
+        _print("verified", folder=str(folder), **_numbers(verify_backup(settings, folder, tell)))
+    else:
+        manifest = restore(settings, folder, tell, replace=replace)
+        _print("restored", folder=str(folder), **_numbers(manifest))
 
 
 class _Progress:
@@ -96,9 +108,24 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _unforeseen(error: Exception) -> str:
+    """One sentence with the place in the code, for whoever is told of it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    said = " ".join(str(error).split()) or "no text"
+    return (
+        f"an error that Basin did not foresee: {type(error).__name__}, {said}, at {frame.filename}:{frame.lineno};"
+        " report it with this line"
+    )
+
+
 def _refuse(sentence: str) -> int:
     _print("refused", sentence=sentence)
     return REFUSED
+
+
+def _fail(sentence: str) -> int:
+    _print("failed", sentence=sentence)
+    return FAILED
 
 
 def _print(event: str, **about: Any) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.backup.manifest import CHUNK, STORAGE_FOLDER, Manifest, SavedFile, Tell
+from api.backup.manifest import CHUNK, NOT_OURS, STORAGE_FOLDER, BackupRefused, Manifest, SavedFile, Tell
+from api.runs.collection import LEFTOVER_PREFIXES
 
-PASSED_OVER = (".writing-", ".removing-", ".restoring-", ".replaced-", ".doctor-", ".basin-storage.")
+PASSED_OVER = (".writing-", ".removing-", ".basin-storage.", *LEFTOVER_PREFIXES)
 """Names of what is half written, half removed, or of use for a moment."""
 
 
@@ -37,8 +38,6 @@ class StorageCopy:
         self.files: dict[str, SavedFile] = {}
         self.linked = 0
         """Files that are shared with the backup before."""
-        self.left_out = 0
-        """Links, sockets and devices, which a storage of Basin's has none of."""
         self._storage, self._target, self._base, self._tell = storage, folder / STORAGE_FOLDER, base, tell
         self._bytes = 0
 
@@ -59,8 +58,9 @@ class StorageCopy:
 
     def _found(self, top: Path) -> Iterator[tuple[Path, int]]:
         """Regular files below `top` with their sizes, in order. Links are not followed."""
-        for folder, names, files in os.walk(top):
-            names[:] = sorted(name for name in names if not name.startswith(PASSED_OVER))
+        for folder, names, files in os.walk(top, onerror=_refuse_unless_gone):
+            passed_over = NOT_OURS if Path(folder) == self._storage else ()
+            names[:] = sorted(name for name in names if not name.startswith(PASSED_OVER) and name not in passed_over)
             for name in sorted(files):
                 path = Path(folder, name)
                 try:
@@ -75,8 +75,8 @@ class StorageCopy:
         target = self._target / relative
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return
+        except OSError as error:
+            return _refuse_unless_gone(error)
         with open(descriptor, "rb") as source:
             about = os.fstat(source.fileno())
             unchanged = (about.st_size, about.st_mtime_ns)
@@ -112,3 +112,15 @@ class StorageCopy:
             return False  # Another filesystem, or one without links: it is copied.
         self.linked += 1
         return True
+
+
+def _refuse_unless_gone(error: OSError) -> None:
+    """A folder or file that cannot be opened would be missing in the backup; one that is gone is gone.
+
+    Raises BackupRefused.
+    """
+    if not isinstance(error, FileNotFoundError):
+        raise BackupRefused(
+            f"{error.filename} cannot be read ({error.strerror}), so the backup would lack it: make the backup as the"
+            " user that API and trainers run as, or let that user read it"
+        ) from error

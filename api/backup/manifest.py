@@ -23,6 +23,8 @@ MANIFEST_FILE = "manifest.json"
 DATABASE_FILE = "database.dump"
 STORAGE_FOLDER = "storage"
 UNFINISHED = "unfinished"
+NOT_OURS = ("lost+found",)
+"""In a storage that is a filesystem of its own: only root may look into it, and nothing of ours is there."""
 CHUNK = 1 << 20
 MAX_NAMED = 3
 
@@ -32,6 +34,10 @@ Tell = Callable[[str, int, int | None], None]
 
 class BackupRefused(Exception):
     """Nothing was overwritten; the message says what is wrong and what to do."""
+
+
+class RestoredInPart(Exception):
+    """The database is the backup's, and the rest is not yet; the message says what is missing and what to do."""
 
 
 class SavedFile(BaseModel):

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -65,26 +65,50 @@ class PostgresTools:
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="basin-restore-") as contents:
             contents.write("\n".join(wanted) + "\n")
             contents.flush()
-            script = self._command(
-                "pg_restore", "--no-owner", "--no-acl", "--no-comments", f"--use-list={contents.name}", "--file=-",
-                str(file),
-            )  # fmt: skip
-            load = self._command(
-                "psql", "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1",
-                f"--command=SET lock_timeout = '{LOCK_SECONDS}s'", f"--command={EMPTY_SCHEMA}", "--file=-",
-                f"--command={also}", f"--dbname={self._address}",
-            )  # fmt: skip
-            with self._started(script, stdout=subprocess.PIPE) as reading:
-                assert reading.stdout is not None
-                with self._started(load, stdin=reading.stdout, stdout=subprocess.DEVNULL) as loading:
-                    reading.stdout.close()
-                    _, said = loading.communicate()
+            said = self._load(file, contents.name, also)
+        if said is not None:
+            raise BackupRefused(f"the database was not restored and is as it was: {said}")
+
+    def _load(self, file: Path, contents: str, also: str) -> str | None:
+        """What went wrong; None where the transaction was committed.
+
+        pg_restore writes to psql directly, and the COMMIT follows from here once it has ended well: for psql the end
+        of what it reads is no error, so whatever is cut off must lack it. (A file between the two would show the same,
+        but needs room for the database as text, a multiple of the dump.)
+        """
+        load = self._command(
+            "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--command=BEGIN",
+            f"--command=SET LOCAL lock_timeout = '{LOCK_SECONDS}s'", f"--command={EMPTY_SCHEMA}", "--file=-",
+            f"--dbname={self._address}",
+        )  # fmt: skip
+        script = self._command(
+            "pg_restore", "--no-owner", "--no-acl", "--no-comments", f"--use-list={contents}", "--file=-", str(file)
+        )
+        # Files, since a pipe that nobody reads meanwhile would hold them up.
+        with (
+            tempfile.TemporaryFile("w+") as psql_said,
+            tempfile.TemporaryFile("w+") as restore_said,
+            self._started(load, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=psql_said) as loading,
+        ):
+            assert loading.stdin is not None
+            with self._started(script, stdout=loading.stdin, stderr=restore_said) as reading:
                 reading.wait()
-        if loading.returncode or reading.returncode:
-            raise BackupRefused(f"the database was not restored and is as it was: {_error_line(said)}")
+            try:
+                if reading.returncode == 0:
+                    loading.stdin.write(f"\n{also.rstrip().rstrip(';')};\nCOMMIT;\n")
+                loading.stdin.close()
+            except BrokenPipeError:
+                pass  # psql has ended and says why.
+            loading.wait()
+            if loading.returncode:
+                return _error_line(_text(psql_said))
+            if reading.returncode:
+                return f"pg_restore ended with {reading.returncode}: {_error_line(_text(restore_said))}"
+        return None
 
     def _run(self, program: str, *arguments: str) -> str:
-        with self._started(self._command(program, *arguments), stdout=subprocess.PIPE) as process:
+        command = self._command(program, *arguments)
+        with self._started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             printed, said = process.communicate()
         if process.returncode:
             raise BackupRefused(f"{program} ended with {process.returncode}: {_error_line(said)}")
@@ -95,7 +119,12 @@ class PostgresTools:
 
     @contextmanager
     def _started(
-        self, command: list[str], *, stdout: int | IO[str], stdin: int | IO[str] = subprocess.DEVNULL
+        self,
+        command: list[str],
+        *,
+        stdout: int | IO[str],
+        stderr: int | IO[str],
+        stdin: int = subprocess.DEVNULL,
     ) -> Iterator[subprocess.Popen[str]]:
         """A process that does not outlive the block, however that is left. The password goes by the environment."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "BASIN_"))}
@@ -105,15 +134,16 @@ class PostgresTools:
         }
         if self._password:
             kept["PGPASSWORD"] = str(self._password)
-        process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True, env=kept)
+        process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, text=True, env=kept)
         try:
             yield process
         finally:
             if process.poll() is None:
                 process.terminate()
-            for pipe in (process.stdout, process.stderr):
+            for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe is not None:
-                    pipe.close()
+                    with suppress(BrokenPipeError):
+                        pipe.close()
             process.wait()
 
 
@@ -157,6 +187,12 @@ def _major(folder: Path) -> int | None:
             return None
         versions.append(int(found[1]))
     return min(versions)
+
+
+def _text(file: IO[str]) -> str:
+    """What another process has written there."""
+    file.seek(0)
+    return file.read()
 
 
 def _error_line(said: str) -> str:

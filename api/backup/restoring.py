@@ -5,14 +5,12 @@
     3. The database is replaced in one transaction.
     4. The files change places with what was there, by renames.
 
-A failure before 4 leaves everything as it was. A crash between 3 and 4 leaves the new rows with the old files: the same
-command with `--replace` repairs that.
+A failure before 4 leaves everything as it was. One of 4, or a crash there, leaves the new rows with the old files: the
+same command with `--replace` repairs that.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import secrets
 import shutil
 from dataclasses import asdict, dataclass
@@ -20,34 +18,42 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, select, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.backup.making import secret_mark
 from api.backup.manifest import (
-    CHUNK,
     DATABASE_FILE,
     STORAGE_FOLDER,
     BackupRefused,
     Manifest,
-    SavedFile,
+    RestoredInPart,
     Tell,
     check_hashes,
     check_sizes,
     read_manifest,
 )
+from api.backup.placing import change_places, copy_beside, free_bytes, sweep
 from api.backup.postgres_tools import PostgresTools
-from api.db.engine import make_engine
+from api.db.engine import first_line, make_engine
 from api.db.migrate import known_revisions, migrate
 from api.db.tables import Run
+from api.runs.collection import REPLACED_PREFIX, RESTORING_PREFIX
 from api.settings import Settings
 
-RESTORING, REPLACED = ".restoring-", ".replaced-"
-KEPT = ("lost+found",)
-"""Of a filesystem that is the storage; not ours to move."""
-# Positions in the live stream are from another time: every page fetches anew. What was last seen of the cluster and of
-# the parts was seen of another one.
-FORGET = "UPDATE public.change_log SET lineage = ''; DELETE FROM public.heartbeats; DELETE FROM public.cluster_nodes"
+SEEN_ELSEWHERE = ("heartbeats", "cluster_nodes", "canaries", "diagnosis_parts")
+"""What was seen of the cluster and of the parts was seen of another one. Drained hosts are no such thing: an admin
+wished it, of a machine by its name."""
+# In the transaction that loads the dump, so that no crash leaves half of it; an older dump may lack some of the tables.
+# Positions in the live stream are from another time: every page fetches anew.
+FORGET = f"""
+DO $$ DECLARE seen text; BEGIN
+    FOREACH seen IN ARRAY ARRAY[{", ".join(f"'{name}'" for name in SEEN_ELSEWHERE)}] LOOP
+        IF to_regclass('public.' || seen) IS NOT NULL THEN EXECUTE format('DELETE FROM public.%I', seen); END IF;
+    END LOOP;
+    IF to_regclass('public.change_log') IS NOT NULL THEN UPDATE public.change_log SET lineage = ''; END IF;
+END $$
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +137,8 @@ def verify_backup(settings: Settings, folder: Path, tell: Tell) -> Manifest:
 
 
 def restore(settings: Settings, folder: Path, tell: Tell, *, replace: bool) -> Manifest:
-    """Makes database and storage what they were. Raises BackupRefused or OSError; see the module on what then is.
+    """Makes database and storage what they were. Raises BackupRefused or OSError, after which all is as it was, or
+    RestoredInPart.
 
     `replace`: also where there are runs already, which are gone then.
     """
@@ -144,69 +151,42 @@ def restore(settings: Settings, folder: Path, tell: Tell, *, replace: bool) -> M
     manifest = verify_backup(settings, folder, tell)
     tools = _tools(settings, manifest)
     mark = secrets.token_hex(4)
-    fresh, old = settings.storage / f"{RESTORING}{mark}", settings.storage / f"{REPLACED}{mark}"
-    try:
-        _sweep(settings.storage)
-        _copy_all(folder / STORAGE_FOLDER, fresh, manifest.files, tell)
-        tell("database", 0, None)
-        tools.load(folder / DATABASE_FILE, FORGET)
-        _change_places(settings.storage, fresh, old)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    fresh, old = settings.storage / f"{RESTORING_PREFIX}{mark}", settings.storage / f"{REPLACED_PREFIX}{mark}"
     engine = make_engine(settings, application="basin-restore", pool_size=1)
     try:
-        migrate(engine)
+        sweep(settings.storage)
+        copy_beside(folder / STORAGE_FOLDER, fresh, manifest.files, tell)
+        _must_be_alone(engine)  # Once more: copying may have taken hours.
+        tell("database", 0, None)
+        tools.load(folder / DATABASE_FILE, FORGET)
+        _finish(engine, settings.storage, fresh, old)
     finally:
         engine.dispose()
-    shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
     return manifest
+
+
+def _finish(engine: Engine, storage: Path, fresh: Path, old: Path) -> None:
+    """All that comes after the database is replaced. Raises RestoredInPart."""
+    try:
+        change_places(storage, fresh, old)
+    except OSError as error:
+        raise RestoredInPart(
+            f"the database is restored and the files in {storage} are not ({error.filename}: {error.strerror}): start"
+            " nothing, mend that, and run the same command with --replace"
+        ) from error
+    shutil.rmtree(old, ignore_errors=True)
+    try:
+        migrate(engine)
+    except SQLAlchemyError as error:
+        raise RestoredInPart(
+            f"database and files are restored, but the database was not migrated to this version ({first_line(error)}):"
+            " run `python -m api.db.migrate` before anything is started"
+        ) from error
 
 
 def _tools(settings: Settings, manifest: Manifest) -> PostgresTools:
     return PostgresTools(settings.database_url, at_least=manifest.postgres_version, given=settings.postgres_bin)
-
-
-def _copy_all(source: Path, target: Path, files: list[SavedFile], tell: Tell) -> None:
-    target.mkdir(mode=0o700)
-    total, done = sum(file.bytes for file in files), 0
-    for file in files:
-        tell("files", done, total)
-        place = target / file.path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
-        with (source / file.path).open("rb") as original, place.open("xb") as copy:
-            while part := original.read(CHUNK):
-                copy.write(part)
-                digest.update(part)
-        if digest.hexdigest() != file.sha256:
-            raise BackupRefused(f"{source / file.path} changed while it was read: use another backup")
-        os.utime(place, ns=(file.mtime_ns, file.mtime_ns))
-        done += file.bytes
-    tell("files", total, total)
-    os.sync()
-
-
-def _change_places(storage: Path, fresh: Path, old: Path) -> None:
-    """What is there moves aside and the new comes in its place; where that fails, it moves back. Raises OSError."""
-    old.mkdir(mode=0o700)
-    moved: list[tuple[Path, Path]] = []
-    try:
-        for source, target in ((storage, old), (fresh, storage)):
-            for path in sorted(source.iterdir()):
-                if source == storage and (path.name.startswith((RESTORING, REPLACED)) or path.name in KEPT):
-                    continue
-                path.rename(target / path.name)
-                moved.append((path, target / path.name))
-    except OSError:
-        for path, place in reversed(moved):
-            place.rename(path)
-        raise
-
-
-def _sweep(storage: Path) -> None:
-    """What a restore that was cut off has left."""
-    for path in storage.glob(f"{RESTORING}*"):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _must_be_alone(engine: Engine) -> None:
@@ -247,7 +227,7 @@ def _has_runs(storage: Path) -> bool:
 def _must_have_room(storage: Path, manifest: Manifest) -> None:
     try:
         storage.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(storage).free
+        free = free_bytes(storage)
     except OSError as error:
         raise BackupRefused(f"{storage} cannot be used ({error.strerror}): mount the storage") from None
     if free < manifest.storage_bytes:

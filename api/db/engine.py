@@ -20,6 +20,7 @@ from typing import Protocol
 
 import structlog
 from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.db.changes import Change, write_changes
@@ -125,6 +126,12 @@ def publish(session: Session, change: Change | str) -> None:
         _held(session).run_ids[change] = None
     else:
         _held(session).changes.append(change)
+
+
+def first_line(error: SQLAlchemyError) -> str:
+    """What the database says, without the statement."""
+    lines = str(getattr(error, "orig", error)).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
 
 
 def _held(session: Session) -> Held:

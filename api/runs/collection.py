@@ -24,6 +24,7 @@ from api.runs.collectable_folders import DAY_SECONDS, Transaction, old_logs, orp
 from api.runs.schemas import Answer
 from api.runs.status import TERMINAL
 from api.runs.storage import is_there
+from api.runs.storage_state import PROBE_NAME
 from api.settings import Settings
 from trainer.contract.diagnosis import PROBE_PREFIX
 
@@ -35,7 +36,10 @@ FOLDERS_AT_ONCE = 200
 """After so many the storage has to show its proof again."""
 LEFTOVERS_KEPT_DAYS = 1.0
 DIAGNOSES_KEPT_DAYS = 1.0
-RESTORING_PREFIX = ".restoring-"
+RESTORING_PREFIX, REPLACED_PREFIX = ".restoring-", ".replaced-"
+"""What a restore copies, and what it has replaced (api/backup/placing.py)."""
+LEFTOVER_PREFIXES = (PROBE_PREFIX, f"{PROBE_NAME}-", RESTORING_PREFIX, REPLACED_PREFIX)
+"""Names of what is of use for a moment and stays where a process was killed."""
 
 _OVER = ", ".join(repr(status.value) for status in sorted(TERMINAL))
 
@@ -145,7 +149,7 @@ def _take_folders(transaction: Transaction, settings: Settings, kind: Kind, days
         if time.monotonic() >= until:
             return
         try:
-            shutil.rmtree(folder)
+            folder.unlink() if folder.is_file() else shutil.rmtree(folder)
         except OSError as error:
             log.warning("not_collected", kind=kind.name, folder=str(folder), error=str(error))
         else:
@@ -170,12 +174,12 @@ def bytes_in(folder: Path) -> int:
 
 
 def _leftovers(_: Transaction, settings: Settings, days: float, until: float) -> Iterator[Path]:
-    """What a doctor or a restore left that was cut off."""
-    for prefix in (PROBE_PREFIX, RESTORING_PREFIX):
+    """Folders that a doctor or a restore left that was cut off, and files of a look at the storage."""
+    for prefix in LEFTOVER_PREFIXES:
         for path in sorted(settings.storage.glob(f"{prefix}*")):
             if time.monotonic() >= until:
                 return
-            if path.is_dir() and not path.is_symlink() and untouched(path, days):
+            if (path.is_dir() or path.is_file()) and not path.is_symlink() and untouched(path, days):
                 yield path
 
 
@@ -227,7 +231,7 @@ KINDS = (
     ),
     Kind(
         name="leftovers",
-        what="folders of a doctor or a restore that was cut off",
+        what="what a doctor, a restore or a look at the storage left that was cut off",
         setting=None,
         kept_days=lambda _: LEFTOVERS_KEPT_DAYS,
         folders=_leftovers,

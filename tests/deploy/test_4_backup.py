@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 
+from docker.way_back import WRITERS
 from tests.deploy.site import PROJECT, Site
 from tests.integration.faults.specs import digits_run
 
@@ -46,7 +47,7 @@ def test_what_was_wiped_comes_back(site: Site) -> None:
     assert files(site) == []
     assert status(site) == 401, "nobody is known here"
 
-    site.compose("stop", "beat", "celery", "api")
+    site.compose("stop", *WRITERS)
     site.compose("run", "--rm", "-T", "admin", "basin", "admin", "restore", "--yes", BACKUP)
     assert rows(site) == old_rows
     assert files(site) == old_files

@@ -62,13 +62,15 @@ def with_a_migration(site: Site) -> Path:
 
 def test_a_version_that_migrates_and_then_fails_goes_back(site: Site, with_a_migration: Path) -> None:
     old_tag, old_runs, old_points = tag(site), runs(site), points(site)
+    migration = site.sql("SELECT version_num FROM alembic_version")
     app = site.folder / "api/app.py"
     whole = app.read_text()
     app.write_text(whole + "\nraise SystemExit('this version does not start')\n")
     commit(site, "A version that does not start")
     said = site.run("make", "--no-print-directory", "deploy-upgrade", check=False)
     assert f"{old_tag} runs again" in said
-    assert "restoring" in said
+    assert f"at migration {migration} again, and nothing is lost" in said
+    assert "estoring" not in said
     assert tag(site) == old_tag
     assert (runs(site), points(site)) == (old_runs, old_points)
     assert site.sql("SELECT to_regclass('of_the_next_version') IS NULL") == "t"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ from sqlalchemy import Engine, create_engine, text
 from api.backup import making
 from api.backup.making import make_backup
 from api.backup.manifest import DATABASE_FILE, MANIFEST_FILE, STORAGE_FOLDER, UNFINISHED, BackupRefused, read_manifest
-from api.backup.restoring import REPLACED, RESTORING, plan_restore, restore, verify_backup
+from api.backup.postgres_tools import PostgresTools
+from api.backup.restoring import plan_restore, restore, verify_backup
+from api.db.migrate import migrate, migrate_back
+from api.runs.collection import REPLACED_PREFIX, RESTORING_PREFIX
 from api.settings import Settings
 from tests.integration.api.conftest import serving
 from tests.integration.api.hooked import environment_of
@@ -101,10 +105,12 @@ def original(settings: Settings, engine: Engine) -> Place:
 
 
 @pytest.fixture
-def elsewhere(settings: Settings, empty_database_url: str, tmp_path: Path) -> Place:
+def elsewhere(settings: Settings, empty_database_url: str, tmp_path: Path) -> Iterator[Place]:
     """A database without tables and a storage without files."""
     new = settings.model_copy(update={"database_url": empty_database_url, "storage": tmp_path / "new-storage"})
-    return Place(new, create_engine(empty_database_url))
+    engine = create_engine(empty_database_url)
+    yield Place(new, engine)
+    engine.dispose()
 
 
 @pytest.fixture
@@ -147,7 +153,9 @@ class TestRestore:
         restore(original.settings, saved, silent, replace=True)
         assert later not in {run for run in original.rows()["runs"] if later in run}
         assert not (original.storage / "runs" / later).exists()
-        assert not [path for path in original.storage.iterdir() if path.name.startswith((RESTORING, REPLACED))]
+        assert not [
+            path for path in original.storage.iterdir() if path.name.startswith((RESTORING_PREFIX, REPLACED_PREFIX))
+        ]
 
     def test_the_plan_says_what_will_be_gone(self, original: Place, saved: Path) -> None:
         plan = plan_restore(original.settings, saved)
@@ -162,6 +170,51 @@ class TestRestore:
             pytest.raises(BackupRefused, match="basin-api is connected to the database: stop API"),
         ):
             restore(original.settings, saved, silent, replace=True)
+
+    def test_nobody_comes_back_while_the_files_are_copied(
+        self, original: Place, saved: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = original.rows(), original.files()
+        starting = contextlib.ExitStack()
+
+        def copy_for_hours(*_: object) -> None:
+            starting.enter_context(serving(original.settings, original.engine))
+
+        monkeypatch.setattr("api.backup.restoring.copy_beside", copy_for_hours)
+        with starting, pytest.raises(BackupRefused, match="basin-api is connected to the database"):
+            restore(original.settings, saved, silent, replace=True)
+        assert (original.rows(), original.files()) == before
+
+    def test_a_pg_restore_that_dies_half_way_leaves_everything(
+        self, original: Place, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = original.rows(), original.files()
+        settings = original.settings.model_copy(update={"postgres_bin": dying_pg_restore(original, saved, tmp_path)})
+        with pytest.raises(BackupRefused, match=r"not restored and is as it was: pg_restore ended with -9"):
+            restore(settings, saved, silent, replace=True)
+        assert (original.rows(), original.files()) == before
+
+    def test_what_was_seen_of_another_cluster_is_forgotten_and_what_an_admin_wished_is_not(
+        self, original: Place, tmp_path: Path, elsewhere: Place
+    ) -> None:
+        with original.engine.begin() as connection:
+            connection.execute(text("INSERT INTO canaries (sender, taken_at) VALUES ('beat', now())"))
+            connection.execute(text("INSERT INTO diagnosis_parts (diagnosis_id, part) VALUES ('a', 'api')"))
+            connection.execute(text("INSERT INTO drained_hosts (host, by) VALUES ('host-a', 'user:ada')"))
+        make_backup(original.settings, tmp_path / "one", silent)
+        restore(elsewhere.settings, tmp_path / "one", silent, replace=False)
+        with elsewhere.engine.connect() as connection:
+            for name, count in (("canaries", 0), ("diagnosis_parts", 0), ("drained_hosts", 1)):
+                assert connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one() == count, name
+
+    def test_a_backup_from_before_there_were_canaries_comes_back(
+        self, original: Place, tmp_path: Path, elsewhere: Place
+    ) -> None:
+        migrate_back(original.engine, "0007")
+        make_backup(original.settings, tmp_path / "old", silent)
+        restore(elsewhere.settings, tmp_path / "old", silent, replace=False)
+        migrate(original.engine)
+        assert elsewhere.rows() == original.rows()
 
     def test_a_dump_that_fails_half_way_leaves_everything(
         self, original: Place, saved: Path, monkeypatch: pytest.MonkeyPatch
@@ -344,6 +397,22 @@ class TestCommand:
 
 def state_file_of(place: Place) -> Path:
     return next(place.storage.rglob("state.pt"))
+
+
+def dying_pg_restore(place: Place, backup: Path, folder: Path) -> Path:
+    """A folder with PostgreSQL's programs, whose pg_restore is killed once it has written the tables."""
+    real = PostgresTools(place.settings.database_url, at_least=read_manifest(backup).postgres_version)._folder
+    there = folder / "dying"
+    there.mkdir()
+    for name in ("pg_dump", "psql"):
+        (there / name).write_text(f'#!/bin/sh\nexec {real / name} "$@"\n')
+    (there / "pg_restore").write_text(
+        f'#!/bin/sh\ncase "$*" in *--list*|*--version*) exec {real}/pg_restore "$@";; esac\n'
+        f"{real}/pg_restore \"$@\" | sed '/^COPY public.runs /q'\nkill -9 $$\n"
+    )
+    for program in there.iterdir():
+        program.chmod(0o755)
+    return there
 
 
 def command(settings: Settings, *arguments: str) -> subprocess.Popen[str]:

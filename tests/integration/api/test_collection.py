@@ -131,12 +131,13 @@ class TestFolders:
 
     def test_leftovers_of_what_was_cut_off_go_after_a_day(self, hooks: Hooked) -> None:
         storage = hooks.api.settings.storage
-        for name in (".doctor-old", ".restoring-old", ".doctor-new", ".replaced-old"):
+        for name in (".doctor-old", ".restoring-old", ".replaced-old", ".doctor-new"):
             write(storage / name / "api", "x")
-        for name in (".doctor-old", ".restoring-old", ".replaced-old"):
+        write(storage / ".basin-probe-old", "x")
+        for name in (".doctor-old", ".restoring-old", ".replaced-old", ".basin-probe-old"):
             age(storage / name, 2)
-        assert collect_due(hooks.connections)["leftovers"] == 2
-        assert {path.name for path in storage.glob(".*-*") if path.is_dir()} == {".doctor-new", ".replaced-old"}
+        assert collect_due(hooks.connections)["leftovers"] == 4
+        assert {path.name for path in storage.glob(".*-*")} == {".doctor-new", PROOF_NAME}
 
     def test_nothing_on_a_storage_without_its_proof_is_touched(self, hooks: Hooked) -> None:
         orphan = hooks.api.settings.storage / "runs" / "orphan1"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from cli import part_process
 from cli.failure import ExitCode, Failure
 from cli.main import app
-from cli.run_export import newest_checkpoint
+from cli.run_export import exported, newest_checkpoint
 from cli.views import Checkpoints, RunView
 
 RUN = RunView.model_validate(
@@ -67,6 +67,17 @@ class TestTrainerProcess:
         with pytest.raises(Failure, match="no such thing") as caught:
             list(part_process.messages(module, []))
         assert caught.value.exit_code is ExitCode.refused
+
+    def test_an_interruption_is_one_for_whoever_waits(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        module = fake_trainer(tmp_path, monkeypatch, "raise SystemExit(130)")
+        with pytest.raises(Failure, match="was interrupted") as caught:
+            list(part_process.messages(module, []))
+        assert caught.value.exit_code is ExitCode.interrupted
+
+    def test_an_export_that_says_nothing_is_a_failure(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("cli.run_export.messages", lambda module, arguments: iter(()))
+        with pytest.raises(Failure, match=r"`python -m trainer\.export` ended without an answer"):
+            exported(tmp_path, "to", onnx=False, force=False, run=RUN)
 
     @pytest.mark.parametrize(("code", "is_failure"), [(0, False), (1, False), (3, True), (-9, True)])
     def test_an_end_that_no_message_explains_is_a_failure(

@@ -6,26 +6,37 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from docker import settings_file, upgrade
+from docker import init, settings_file, upgrade, way_back
 from docker.compose import Compose, Failed
+from tests.unit.deploy.rendered import ROOT, checkout, config, tool
 
-CHANGE = upgrade.Change(
+CHANGE = way_back.Change(
     old_tag="1.0", old_revision="", new_tag="2.0", new_revision="abc", backup="/srv/basin/backups/before-2.0"
 )
 
 
+KEPT = ("postgres", "valkey", "proxy")
+BACK = "2.0: run --rm --no-deps -T migrate python -m api.db.migrate --to 0007"
+
+
 @dataclass
 class Engine:
-    """What was asked of it, each line beginning with the tag it was asked for; `fails` says which fail."""
+    """What was asked of it, each line beginning with the tag it was asked for; `fails` says which fail, and
+    `interrupts` during which somebody presses Ctrl-C."""
 
     fails: Callable[[str], bool] = lambda line: False
+    interrupts: Callable[[str], bool] = lambda line: False
     migrations: list[str] = field(default_factory=lambda: ["0007", "0007"])
+    running: list[str] = field(default_factory=lambda: [*KEPT, "api", "celery", "beat", "ray-head", "ray-worker"])
+    known: dict[str, list[str]] = field(default_factory=dict)
+    """Services by tag; all that run where it is not said."""
     asked: list[str] = field(default_factory=list)
 
     def project(self, environment: Mapping[str, str], file: Path | None) -> Compose:
@@ -39,12 +50,18 @@ class Recorder(Compose):
     def run(self, *arguments: str) -> None:
         line = f"{self._tag}: {' '.join(arguments)}"
         self._engine.asked.append(line)
+        if self._engine.interrupts(line):
+            raise KeyboardInterrupt
         if self._engine.fails(line):
             raise Failed(f"`{line}` ended with 1")
+        if arguments[0] == "stop":
+            self._engine.running = [name for name in self._engine.running if name not in arguments]
 
     def answer(self, *arguments: str) -> str:
-        if arguments[0] == "ps":
-            return "postgres\nvalkey\napi\ncelery\nbeat\nray-head\nray-worker\nproxy"
+        if "ps" in arguments:
+            return "\n".join(self._engine.running)
+        if "config" in arguments:
+            return "\n".join(self._engine.known.get(self._tag, self._engine.running))
         return self._engine.migrations.pop(0)
 
 
@@ -106,12 +123,73 @@ def test_a_version_that_does_not_come_up_goes_back(root: Path, capsys: pytest.Ca
     assert "1.0: restore" not in verbs(engine)
 
 
-def test_a_changed_database_is_restored_while_nobody_writes_to_it(root: Path) -> None:
-    engine = Engine(fails=lambda line: line.startswith("2.0: up"), migrations=["0007", "0008"])
+def changed(**about: Callable[[str], bool]) -> Engine:
+    """The new version migrates and does not come up."""
+    fails = about.pop("fails", lambda line: False)
+    return Engine(fails=lambda line: line.startswith("2.0: up") or fails(line), migrations=["0007", "0008"], **about)
+
+
+def test_a_changed_database_is_taken_back_while_nobody_writes_to_it(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = changed()
     assert ended(root, engine) == (1, "1.0")
-    assert verbs(engine)[-3:] == ["1.0: stop", "1.0: restore", "1.0: up"]
-    stopped = next(line for line in engine.asked if " stop " in line).split()[2:]
-    assert stopped == ["api", "celery", "beat", "ray-head", "ray-worker"]
+    assert engine.asked[-3] == "2.0: stop api celery beat ray-head ray-worker"
+    assert engine.asked[-2] == BACK
+    assert verbs(engine)[-1] == "1.0: up"
+    assert "1.0: restore" not in verbs(engine)
+    assert "at migration 0007 again, and nothing is lost" in capsys.readouterr().out
+
+
+def test_only_a_migration_that_cannot_be_taken_back_costs_what_came_after_the_backup(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    engine = changed(fails=lambda line: line == BACK)
+    assert ended(root, engine) == (1, "1.0")
+    assert verbs(engine)[-2:] == ["1.0: restore", "1.0: up"]
+    assert "have written since 1970-01-01 00:00 UTC is lost" in capsys.readouterr().out
+
+
+def test_services_that_only_one_version_knows_are_stopped_by_it(root: Path) -> None:
+    engine = changed()
+    engine.running = ["postgres", "api", "of-the-new", "of-the-old"]
+    engine.known = {"2.0": ["postgres", "api", "of-the-new"], "1.0": ["postgres", "api", "of-the-old"]}
+    ended(root, engine)
+    assert [line for line in engine.asked if " stop " in line] == ["2.0: stop api of-the-new", "1.0: stop of-the-old"]
+
+
+@pytest.mark.parametrize("step", ["2.0: build", "1.0: run"])
+def test_ctrl_c_before_the_switch_changes_nothing(root: Path, step: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(root, Engine(interrupts=lambda line: line.startswith(step))) == (1, "1.0")
+    assert "Nothing was changed: 1.0 still runs." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("step", ["2.0: up", "2.0: exec"])
+def test_ctrl_c_after_the_switch_goes_back(root: Path, step: str) -> None:
+    engine = Engine(interrupts=lambda line: line.startswith(step))
+    assert ended(root, engine) == (1, "1.0")
+    assert verbs(engine)[-1] == "1.0: up"
+
+
+def test_ctrl_c_on_the_way_back_says_what_is_left_to_do(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    engine = changed(interrupts=lambda line: line == BACK)
+    assert ended(root, engine) == (2, "1.0")
+    said = capsys.readouterr().out
+    assert f"docker compose stop {' '.join(way_back.WRITERS)}" in said
+    assert "BASIN_TAG=2.0 docker compose run --rm --no-deps -T migrate python -m api.db.migrate --to 0007" in said
+    assert f"restore --replace {CHANGE.backup}" in said
+
+
+def test_a_settings_file_that_cannot_be_written_is_a_sentence(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: Path, values: Mapping[str, str]) -> None:
+        raise OSError(28, "No space left on device", str(file))
+
+    monkeypatch.setattr(settings_file, "change", full)
+    assert ended(root, Engine()) == (1, "1.0")
+    assert f"{root}/.env: No space left on device. Nothing was changed" in capsys.readouterr().out
 
 
 def test_a_version_that_is_up_but_not_ready_goes_back(root: Path) -> None:
@@ -121,13 +199,50 @@ def test_a_version_that_is_up_but_not_ready_goes_back(root: Path) -> None:
 
 
 def test_what_cannot_go_back_by_itself_says_how(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    engine = Engine(fails=lambda line: " up " in line)
+    engine = changed(fails=lambda line: line == BACK or "restore" in line)
     assert ended(root, engine) == (2, "1.0")
     assert f"restore --replace {CHANGE.backup}" in capsys.readouterr().out
 
 
+def test_a_database_that_is_back_is_not_to_be_restored(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(root, changed(fails=lambda line: " up " in line)) == (2, "1.0")
+    said = capsys.readouterr().out
+    assert "The database is as 1.0 needs it" in said
+    assert "admin restore" not in said
+
+
+def test_the_documentation_stops_whoever_writes_before_a_restore() -> None:
+    stop = f"docker compose stop {' '.join(way_back.WRITERS)}"
+    assert stop in (ROOT / "docs/deployment.md").read_text()
+
+
+def test_whoever_can_write_to_the_storage_is_among_those_to_stop(tmp_path: Path) -> None:
+    writers = {
+        name
+        for name, service in config(tmp_path)["services"].items()
+        for volume in service.get("volumes", [])
+        if volume["target"] == "/srv/basin/storage" and not volume.get("read_only")
+    }
+    assert writers - {"admin"} <= set(way_back.WRITERS)
+
+
+def test_compose_stops_services_of_another_profile_when_they_are_named(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    init.initialise(root, {"COMPOSE_PROFILES": "gpu"})
+
+    def said(*services: str) -> str:
+        """By Compose, which looks at the names before it looks for an engine."""
+        environment = {"PATH": os.environ["PATH"], "HOME": str(root), "DOCKER_HOST": f"unix://{root}/no-engine"}
+        command = [tool("docker-compose"), "stop", *services]
+        return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False).stderr
+
+    assert "no such service" in said("nobody")
+    assert "connect" in said(*way_back.WRITERS)
+    assert "no such service" not in said(*way_back.WRITERS)
+
+
 def test_an_upgrade_to_what_runs_already_is_refused(root: Path) -> None:
-    with pytest.raises(ValueError, match=r"1\.0 runs already: get the new version first"):
+    with pytest.raises(ValueError, match=r"\.env names 1\.0 already: get the new version first"):
         upgrade.planned(root, now=0.0, wanted_tag="1.0")
 
 
@@ -155,3 +270,10 @@ def test_a_command_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(Failed, match="`docker compose up` ended with 3"):
         Compose(tmp_path).run("up")
+
+
+def test_a_host_without_docker_is_told_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for ask in (Compose(tmp_path).run, Compose(tmp_path).answer):
+        with pytest.raises(Failed, match=r"`docker` does not start .*: install Docker Engine"):
+            ask("ps")
