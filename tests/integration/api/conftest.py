@@ -14,10 +14,12 @@ import uvicorn
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from api.app import create_app
+from api.backup.making import make_backup
 from api.db.engine import make_engine
 from api.db.migrate import migrate
 from api.runs.tokens import ensure
 from api.settings import Settings
+from tests.integration.api.backed_up import Place, live_run, silent
 from tests.integration.api.hooked import Hooked, hooked
 from tests.integration.api.receiver import Receiver
 from tests.integration.api.stack import TOKENS, Api
@@ -146,3 +148,28 @@ class serving:
         self._server.should_exit = True
         self._thread.join(20)
         assert not self._thread.is_alive(), "the API did not stop"
+
+
+@pytest.fixture
+def original(settings: Settings, engine: Engine) -> Place:
+    """Two runs, and nobody connected any more."""
+    with serving(settings, engine) as api:
+        live_run(api)
+        live_run(api, step=60)
+    return Place(settings, engine)
+
+
+@pytest.fixture
+def elsewhere(settings: Settings, empty_database_url: str, tmp_path: Path) -> Iterator[Place]:
+    """A database without tables and a storage without files."""
+    new = settings.model_copy(update={"database_url": empty_database_url, "storage": tmp_path / "new-storage"})
+    engine = create_engine(empty_database_url)
+    yield Place(new, engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def saved(original: Place, tmp_path: Path) -> Path:
+    folder = tmp_path / "backups" / "monday"
+    make_backup(original.settings, folder, silent)
+    return folder

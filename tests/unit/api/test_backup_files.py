@@ -149,5 +149,5 @@ class TestLeftovers:
                 if path.exists():
                     long_ago = path.stat().st_mtime - 2 * DAY_SECONDS
                     os.utime(path, (long_ago, long_ago))
-        found = list(collection._leftovers(cast(Any, None), settings, days=1.0))
+        found = list(collection._leftovers(cast(Any, None), settings, days=1.0, until=float("inf")))
         assert sorted(path.name for path in found) == sorted(names)
