@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from celery import Celery
 
-from worker.beat import SteadyScheduler
+from worker.alive import BEAT
+from worker.beat import MOST_WAITING, SteadyScheduler, messages_waiting
 
 OFTEN, SELDOM = 2.0, 300.0
 
@@ -18,12 +19,14 @@ class Ground:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steady = 1000.0
+        self.waiting = 0
         self._app = Celery("beat-test", broker="memory://", set_as_current=False)
         self._app.conf.beat_schedule = {
             "often": {"task": "often", "schedule": OFTEN},
             "seldom": {"task": "seldom", "schedule": SELDOM},
         }
         monkeypatch.setattr("worker.beat.monotonic", lambda: self.steady)
+        monkeypatch.setattr("worker.beat.messages_waiting", lambda _: self.waiting)
         self._connection = self._app.connection_for_read()
         self._queue = self._connection.SimpleQueue("celery")
         self.sent()  # What another test may have left: the broker in memory is the process's.
@@ -89,3 +92,23 @@ def test_a_wall_clock_that_jumps_changes_nothing(ground: Ground, days: int) -> N
         ground.steady += OFTEN
         ground.scheduler.tick()
     assert ground.sent() == ["often"] * 3
+
+
+def test_where_nobody_takes_any_it_sends_no_more_and_stays_alive(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signs: list[str] = []
+    monkeypatch.setattr("worker.beat.note_alive", signs.append)
+    ground.waiting = MOST_WAITING
+    assert ground.scheduler.tick() == OFTEN
+    assert ground.sent() == []
+    assert signs == [BEAT]
+    ground.steady += OFTEN
+    ground.waiting = MOST_WAITING - 1
+    ground.scheduler.tick()
+    assert ground.sent() == ["often"]
+
+
+def test_a_broker_that_is_away_is_for_sending_to_tell() -> None:
+    app = Celery("beat-test", broker="redis://127.0.0.1:1/0", set_as_current=False)
+    assert messages_waiting(app) == 0
