@@ -72,7 +72,7 @@ def messages_waiting(app: Celery) -> int:
     """In the queue that every task goes to; 0 where the broker does not say, which sending will tell."""
     broker = redis.Redis.from_url(app.conf.broker_url, socket_timeout=ASK_SECONDS, socket_connect_timeout=ASK_SECONDS)
     try:
-        return int(broker.llen(app.conf.task_default_queue))  # type: ignore[arg-type]  # It is no awaitable here.
+        return int(broker.llen(app.conf.task_default_queue))
     except (redis.RedisError, OSError):
         return 0
     finally:
