@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.e2e.browser import NOT_FOUND, chromium, find_chromium
 from tests.integration.running_stack import RunningStack
@@ -19,6 +19,7 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("BASIN_REQUIRE_BROWSER"):
             pytest.fail(NOT_FOUND)
         pytest.skip(NOT_FOUND)
+    expect.set_options(timeout=30_000)  # five seconds are too few where other tests have the processors
     with chromium() as opened:
         yield opened
 

@@ -49,7 +49,7 @@ class Trainer:
     output: Path
     ended: Any = field(default=None)
 
-    def wait(self, timeout_seconds: float = 120) -> int:
+    def wait(self, timeout_seconds: float = 240) -> int:
         return self.process.wait(timeout_seconds)
 
     def log(self, process: str) -> str:
@@ -70,7 +70,7 @@ class Trainer:
         self.until(read, f"rank {rank} to start")
         return int(found[-1])
 
-    def until(self, condition: Callable[[], bool], what: str, timeout_seconds: float = 90) -> None:
+    def until(self, condition: Callable[[], bool], what: str, timeout_seconds: float = 180) -> None:
         deadline = time.monotonic() + timeout_seconds
         while not condition():
             assert time.monotonic() < deadline, f"waited in vain for {what}:\n{self.all_logs()}"

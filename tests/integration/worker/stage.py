@@ -40,7 +40,7 @@ CRASHES = "#!/bin/sh\necho no module named torch\nexit 3\n"
 ENDS = "#!/bin/sh\nexit 0\n"
 
 
-def until(look: Callable[[], Found | None], *, what: str, within: float = 30) -> Found:
+def until(look: Callable[[], Found | None], *, what: str, within: float = 90) -> Found:
     end = time.monotonic() + within
     while True:
         found = look()
@@ -208,7 +208,7 @@ class Stage:
             mine = stack_mark(self.settings)
             return {key: job for key, job in ray.jobs().items() if job.metadata.get("stack") == mine}
 
-    def until_job(self, submission_id: str, state: JobState, *, within: float = 60) -> Job:
+    def until_job(self, submission_id: str, state: JobState, *, within: float = 120) -> Job:
         def look() -> Job | None:
             with self.ray() as ray:
                 job = ray.job(submission_id)
