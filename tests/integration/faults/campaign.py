@@ -17,6 +17,8 @@ from tests.integration.faults.specs import digits_run
 from tests.integration.faults.watching import Points
 
 STEPS = 120
+GLOBAL_BATCH_SIZE = 128
+"""A step of 0.1 s on two processors: the run lasts long enough to be struck, and sixty of them a good half hour."""
 SEEDS = 3
 """Each costs an undisturbed run."""
 FIRST_STEP, LAST_STEP = 2, 60
@@ -75,6 +77,10 @@ class Outcome:
         return asdict(self)
 
 
+def disturbed_run(seed: int) -> dict[str, Any]:
+    return digits_run(steps=STEPS, seed=seed, global_batch_size=GLOBAL_BATCH_SIZE)
+
+
 @dataclass(frozen=True)
 class Undisturbed:
     """What a run of a seed comes to when nothing happens."""
@@ -93,7 +99,7 @@ class Campaign:
     def undisturbed(self, seed: int) -> Undisturbed:
         if seed not in self._undisturbed:
             watch = self._ground.watch
-            run_id = watch.submit(digits_run(steps=STEPS, seed=seed))
+            run_id = watch.submit(disturbed_run(seed))
             run = watch.until_ended(run_id)
             assert run["status"] == "succeeded", run
             points = watch.points(run_id)
@@ -110,7 +116,7 @@ class Campaign:
         run_id: str | None = None
         try:
             try:
-                run_id = watch.submit(digits_run(steps=STEPS, seed=case.seed))
+                run_id = watch.submit(disturbed_run(case.seed))
                 self._wait_for(case.moment, run_id)
                 strike.now(run_id)
                 run = watch.until_ended(run_id)

@@ -9,7 +9,13 @@ CHECKPOINT_EVERY = 20
 
 
 def digits_run(
-    *, steps: int, seed: int = 7, workers: int = 2, checkpoint_every: int = CHECKPOINT_EVERY, log_every: int = 1
+    *,
+    steps: int,
+    seed: int = 7,
+    workers: int = 2,
+    checkpoint_every: int = CHECKPOINT_EVERY,
+    log_every: int = 1,
+    global_batch_size: int = 256,
 ) -> dict[str, Any]:
     """LookSAM, k=5, on digits: every kind of state (moments, stored direction, c, schedule) must survive a kill."""
     return {
@@ -20,7 +26,7 @@ def digits_run(
         "optimizer": {"name": "adamw", "lr": 1e-3},
         "method": {"name": "looksam", "rho": 0.05, "k": 5},
         "schedule": {"name": "cosine", "warmup_steps": 10},
-        "global_batch_size": 256,
+        "global_batch_size": global_batch_size,
         "steps": steps,
         "seed": seed,
         "checkpoint": {"every_steps": checkpoint_every},

@@ -17,10 +17,10 @@ import torch
 
 from tests.integration.faults import verdict
 from tests.integration.faults.__main__ import played
-from tests.integration.faults.campaign import STEPS, Campaign, Case, Outcome
+from tests.integration.faults.campaign import STEPS, Campaign, Case, Outcome, disturbed_run
 from tests.integration.faults.ground import Ground
 from tests.integration.faults.kinds import KINDS, kill_process_of, kill_rank
-from tests.integration.faults.specs import CHECKPOINT_EVERY, digits_run
+from tests.integration.faults.specs import CHECKPOINT_EVERY
 from tests.integration.faults.watching import Points, Watch
 from trainer import checkpoint
 
@@ -53,7 +53,7 @@ def test_killing_rank_1_goes_on_from_the_last_checkpoint(ground: Ground, campaig
     """Past the second checkpoint, so that a run which began again at step 0 would be seen."""
     case = Case(next(kind for kind in KINDS if kind.ready is kill_rank), NUMBER)
     expected = campaign.undisturbed(case.seed)
-    run_id = ground.watch.submit(digits_run(steps=STEPS, seed=case.seed))
+    run_id = ground.watch.submit(disturbed_run(case.seed))
     ground.watch.until_step(run_id, 2 * CHECKPOINT_EVERY + 2)
     saved = max(checkpoint.step_of(path) or 0 for path in ground.storage.rglob(f"{run_id}/**/checkpoints/step-*"))
     kill_process_of(ground, run_id, 1)
