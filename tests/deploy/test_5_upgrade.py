@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from docker import settings_file
 from tests.deploy.site import Site
 
+READY_SECONDS = 180
 MIGRATION = '''"""A table that only the next version knows."""
 
 from alembic import op
@@ -45,6 +47,14 @@ def points(site: Site) -> int:
     return int(site.sql("SELECT count(*) FROM metric_points"))
 
 
+def wait_until_ready(site: Site) -> None:
+    """A part that came up a moment ago may not have been seen by the API yet."""
+    deadline = time.monotonic() + READY_SECONDS
+    while site.compose("exec", "-T", "api", "python", "/opt/basin/health.py", "ready", check=False) != "ready":
+        assert time.monotonic() < deadline, "not ready"
+        time.sleep(2)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _profiles(site: Site) -> None:
     """`make deploy-upgrade` takes those in .env."""
@@ -74,7 +84,7 @@ def test_a_version_that_migrates_and_then_fails_goes_back(site: Site, with_a_mig
     assert tag(site) == old_tag
     assert (runs(site), points(site)) == (old_runs, old_points)
     assert site.sql("SELECT to_regclass('of_the_next_version') IS NULL") == "t"
-    site.compose("exec", "-T", "api", "python", "/opt/basin/health.py", "ready")
+    wait_until_ready(site)
     app.write_text(whole)
 
 
