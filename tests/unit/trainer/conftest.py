@@ -19,8 +19,7 @@ from trainer.parallel import World
 from trainer.passes import Evaluated, Tensors, evaluate
 from trainer.step import MethodState, Step, choose_step
 
-# No deadline: the first example pays for imports, and the machine may be busy. A test never asserts a time.
-hypothesis.settings.register_profile("trainer", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("trainer", hypothesis.settings.get_profile("basin"), max_examples=50)
 hypothesis.settings.load_profile("trainer")
 
 SMALL: dict[str, Any] = {

@@ -148,7 +148,7 @@ def test_refused_reports_wait_and_are_stored_at_the_end(server: ReportServer, tm
 FAULTS = st.lists(st.sampled_from(Fault), max_size=25)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(faults=FAULTS, parts=st.lists(st.integers(1, 30), min_size=1, max_size=6), lost=st.integers(0, 5))
 def test_nothing_is_lost_or_doubled_under_any_outage(faults: list[Fault], parts: list[int], lost: int) -> None:
     with tempfile.TemporaryDirectory() as name, ReportServer() as server:
@@ -166,7 +166,7 @@ def test_nothing_is_lost_or_doubled_under_any_outage(faults: list[Fault], parts:
         assert server.sequence(Writer.rank0) == list(range(1, sum(parts) + 2))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(before=st.integers(0, 40), during=st.integers(1, 40), last_answer_lost=st.booleans())
 def test_what_an_outage_at_the_end_holds_back_is_stored(before: int, during: int, last_answer_lost: bool) -> None:
     with tempfile.TemporaryDirectory() as name, ReportServer() as server:

@@ -162,4 +162,4 @@ class SpoolAgainstList(RuleBasedStateMachine):
 
 
 TestSpoolAgainstList = SpoolAgainstList.TestCase
-TestSpoolAgainstList.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestSpoolAgainstList.settings = settings(max_examples=40, stateful_step_count=20)

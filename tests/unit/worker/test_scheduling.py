@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.admission import (
@@ -230,7 +230,6 @@ POLICIES = st.builds(Policy, preemption=st.booleans())
 
 
 class TestForAnyClusterAndQueue:
-    @settings(deadline=None)
     @given(QUEUES, HELD, NODES, PEOPLE, POLICIES)
     def test_no_over_commit_and_all_or_none(self, queue, held, nodes, people, policy) -> None:  # type: ignore[no-untyped-def]
         free = {node.node_id: node.slots.gpus for node in nodes}
@@ -248,7 +247,6 @@ class TestForAnyClusterAndQueue:
                     taken[node_id] += count
         assert all(taken[node_id] <= max(0, free[node_id]) for node_id in free)
 
-    @settings(deadline=None)
     @given(QUEUES, HELD, NODES, PEOPLE, POLICIES)
     def test_runs_of_lower_priority_change_nothing_for_those_above(self, queue, held, nodes, people, policy) -> None:  # type: ignore[no-untyped-def]
         above = [run for run in queue if run.priority >= 0]
@@ -256,7 +254,6 @@ class TestForAnyClusterAndQueue:
         with_all = [d for d in admit(queue, held, nodes, people, policy) if _about(d) in ids]
         assert admit(above, held, nodes, people, policy) == with_all
 
-    @settings(deadline=None)
     @given(QUEUES, HELD, NODES, PEOPLE, POLICIES, st.randoms(use_true_random=False))
     def test_the_order_of_the_input_changes_nothing(  # type: ignore[no-untyped-def]
         self, queue, held, nodes, people, policy, chance: random.Random
@@ -268,7 +265,6 @@ class TestForAnyClusterAndQueue:
         by_run = {decision.run_id: decision for decision in once}
         assert {decision.run_id: decision for decision in again} == by_run
 
-    @settings(deadline=None)
     @given(QUEUES, HELD, NODES, PEOPLE, POLICIES)
     def test_quotas_are_kept(self, queue, held, nodes, people, policy) -> None:  # type: ignore[no-untyped-def]
         runs = {run.run_id: run for run in queue}
@@ -281,7 +277,6 @@ class TestForAnyClusterAndQueue:
             if person.gpu_hours_per_month is not None and person.gpu_hours_used >= person.gpu_hours_per_month:
                 assert new == 0
 
-    @settings(deadline=None)
     @given(QUEUES, HELD, NODES, PEOPLE)
     def test_only_runs_of_lower_priority_are_paused_once_and_only_where_allowed(  # type: ignore[no-untyped-def]
         self, queue, held, nodes, people
@@ -298,7 +293,6 @@ class TestForAnyClusterAndQueue:
         waiting = {decision.run_id for decision in decided if isinstance(decision, Wait)}
         assert {decision.for_run_id for decision in paused} <= waiting
 
-    @settings(deadline=None)
     @given(st.integers(1, 12), HELD, NODES)
     def test_none_of_those_paused_could_have_been_spared(  # type: ignore[no-untyped-def]
         self, workers: int, held, nodes
@@ -309,7 +303,6 @@ class TestForAnyClusterAndQueue:
             fewer = [replace(attempt, preemptible=attempt.run_id in paused - {spared}) for attempt in held]
             assert not [d for d in admit([run], fewer, nodes, policy=PAUSES) if isinstance(d, Preempt)]
 
-    @settings(deadline=None)
     @given(QUEUES, HELD, NODES)
     def test_every_run_that_fits_the_living_cluster_waits_starts_or_can_never(self, queue, held, nodes) -> None:  # type: ignore[no-untyped-def]
         room = sum(node.slots.gpus for node in nodes)

@@ -77,7 +77,6 @@ def in_sequence(found: list[tuple[int, int, int]]) -> list[Job]:
 
 
 class TestReservationsAreKept:
-    @settings(deadline=None)
     @given(ARRIVALS)
     def test_back_fill_delays_no_reserved_start(self, found: list[tuple[int, int, int]]) -> None:
         """Later runs of the same user and priority come all the time; ends are as expected."""
@@ -87,7 +86,6 @@ class TestReservationsAreKept:
         for run_id, promised in simulation.promised.items():
             assert simulation.started[run_id] <= promised
 
-    @settings(deadline=None)
     @given(ARRIVALS)
     def test_where_nothing_is_known_runs_start_in_the_order_they_came(self, found: list[tuple[int, int, int]]) -> None:
         simulation = Simulation(in_sequence(found), knows=False)
@@ -97,7 +95,7 @@ class TestReservationsAreKept:
 
 
 class TestNobodyStarves:
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(st.integers(0, 5), st.integers(1, 4), st.booleans())
     def test_a_run_of_the_whole_cluster_among_ever_new_small_runs_of_ever_new_users(
         self, arrives: int, seconds: int, knows: bool
@@ -114,7 +112,6 @@ class TestNobodyStarves:
         simulation.runs_until(150)
         assert "large" in simulation.started
 
-    @settings(deadline=None)
     @given(ARRIVALS, st.lists(st.sampled_from(["ada", "bob", "cyd"]), min_size=14, max_size=14), st.booleans())
     def test_everybody_starts_once_arrivals_cease(
         self, found: list[tuple[int, int, int]], users: list[str], knows: bool
