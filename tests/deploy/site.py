@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ SETTINGS = {
     "BASIN_LEASE_TIMEOUT_SECONDS": "20",
     "BASIN_SILENT_STOP_SECONDS": "30",
 }
+CAP_SYS_RESOURCE = 1 << 24
 KEPT = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG", "LANG")
 """Of this shell's variables; others could be settings of a deployment."""
 
@@ -43,6 +45,7 @@ class Site:
         self.token = ""
         self._given = {
             **SETTINGS,
+            **limits(),
             **stand_ins,
             "BASIN_BUILD_ENVIRONMENT": str(sources.environment),
             "BASIN_BUILD_CA_CERTIFICATES": str(sources.certificates),
@@ -95,6 +98,16 @@ class Site:
         """Removes all that is of the project, by its name: by its file, what other profiles use would stay."""
         command = ("docker", "compose", "--project-name", PROJECT, "down", "--volumes", "--timeout=20")
         subprocess.run(command, cwd=self.folder.parent, check=False)
+
+
+def limits() -> dict[str, str]:
+    """What to say where not even root may raise limits, as in some virtual machines; there an engine may not either."""
+    status = Path("/proc/self/status").read_text()
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    if int(effective, 16) & CAP_SYS_RESOURCE or os.geteuid() != 0:
+        return {}
+    files, memlock = (resource.getrlimit(which)[1] for which in (resource.RLIMIT_NOFILE, resource.RLIMIT_MEMLOCK))
+    return {"BASIN_WORKER_FILES": str(files), "BASIN_WORKER_MEMLOCK": str(memlock)}
 
 
 def service_of(container: dict[str, Any]) -> str:
