@@ -67,7 +67,7 @@ class WayBack:
             self._take_the_database_back()
             self._database_is_back = True
             say(f"Starting {self.change.old_tag}.")
-            self.old.run("up", "--detach", "--wait", f"--wait-timeout={WAIT_SECONDS}")
+            self.old.run("up", "--detach", "--wait", f"--wait-timeout={WAIT_SECONDS}", "--remove-orphans")
         except (Failed, OSError) as error:
             say(f"{why(error)}, so {self.change.old_tag} could not be brought back by itself.\n{self._by_hand()}")
             return 2

@@ -20,6 +20,7 @@ from api.settings import Settings
 from tests.integration.api.conftest import serving
 from tests.integration.api.stack import SPEC, Api, bearer, person
 from tests.integration.services import free_port
+from trainer.contract.build import installed, source_revision
 
 
 def all_seen(api: Api) -> None:
@@ -37,7 +38,9 @@ def all_seen(api: Api) -> None:
 class TestHealth:
     @pytest.mark.parametrize("prefix", ["", "/api/v1"])
     def test_healthz_says_that_the_process_answers(self, api: Api, prefix: str) -> None:
-        assert api.http.get(f"{prefix}/healthz").json() == {"status": "ok", "version": "0.1.0"}
+        known = {"version": installed("basin"), "revision": source_revision()}
+        answer = {"status": "ok", **{name: value for name, value in known.items() if value is not None}}
+        assert api.http.get(f"{prefix}/healthz").json() == answer
 
     def test_readyz_names_what_is_missing(self, api: Api) -> None:
         answer = api.http.get("/readyz")
