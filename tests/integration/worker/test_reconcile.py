@@ -233,7 +233,7 @@ class TestCancelling:
     def test_a_launch_whose_job_never_begins_is_cancelled_though_ray_cannot_stop_it(
         self, stage: Stage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("worker.ray_jobs.DRIVER_RESOURCE", {"nowhere": 1})
+        monkeypatch.setattr("worker.ray_jobs.DRIVER_RESOURCE", {"driver": 1e6})  # more than any node has
         run_id = stage.submit()
         launch(stage.connections)
         stage.cancel(run_id)
