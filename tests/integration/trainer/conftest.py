@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.stack.ports import choose_ports
 from tests.integration.trainer.launching import RayHead
 
 
@@ -28,7 +28,7 @@ def ray_head() -> Iterator[RayHead]:
         **os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the last: loopback only
     }  # fmt: skip
-    port, *others = free_ports(5)
+    port, *others = choose_ports(str(number) for number in range(5)).values()
     with (folder / "head.log").open("wb") as log:
         head = subprocess.Popen(
             [
@@ -59,17 +59,6 @@ def _node_id(address: str, environment: dict[str, str]) -> str:
     program = f"import ray; ray.init({address!r}, logging_level='error'); print(ray.nodes()[0]['NodeID'])"
     asked = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
     return asked.stdout.split()[-1]
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _wait_until_up(port: int, head: subprocess.Popen[bytes], log: Path, timeout_seconds: float = 90) -> None:

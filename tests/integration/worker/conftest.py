@@ -47,7 +47,9 @@ def ray_server() -> Iterator[RayServer]:
         str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--num-cpus={SLOTS}",
         '--resources={"driver": 1000}', "--node-name=host-a", "--node-ip-address=127.0.0.1", f"--port={free_port()}",
         "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
-        f"--dashboard-agent-listen-port={free_port()}", f"--temp-dir={folder / 'r'}",
+        f"--dashboard-agent-listen-port={free_port()}", f"--dashboard-agent-grpc-port={free_port()}",
+        f"--metrics-export-port={free_port()}", f"--runtime-env-agent-port={free_port()}", "--min-worker-port=0",
+        "--max-worker-port=0", f"--temp-dir={folder / 'r'}",
         "--object-store-memory=100000000",
     ]  # fmt: skip
     with (folder / "head.log").open("wb") as log:
