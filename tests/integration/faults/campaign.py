@@ -18,7 +18,7 @@ from tests.integration.faults.watching import Points
 
 STEPS = 120
 GLOBAL_BATCH_SIZE = 128
-"""A step of 0.1 s on two processors: the run lasts long enough to be struck, and sixty of them a good half hour."""
+"""Half of other runs', so that sixty of these take less time; they still last long enough to be struck."""
 SEEDS = 3
 """Each costs an undisturbed run."""
 FIRST_STEP, LAST_STEP = 2, 60

@@ -123,6 +123,13 @@ def test_a_version_that_does_not_come_up_goes_back(root: Path, capsys: pytest.Ca
     assert "1.0: restore" not in verbs(engine)
 
 
+def test_neither_way_leaves_a_service_that_only_the_other_version_has(root: Path) -> None:
+    engine = Engine(fails=lambda line: line.startswith("2.0: up"))
+    ended(root, engine)
+    ups = [line for line in engine.asked if " up " in line]
+    assert [(line.split(":")[0], "--remove-orphans" in line) for line in ups] == [("2.0", True), ("1.0", True)]
+
+
 def changed(**about: Callable[[str], bool]) -> Engine:
     """The new version migrates and does not come up."""
     fails = about.pop("fails", lambda line: False)
