@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -58,16 +58,19 @@ def _gpu_checks(task: NodeTask) -> list[Check]:
     if not expected and not gpus.gpus_there():
         return []
 
-    def driver() -> Found:
-        return gpus.judge_driver(gpus.ask_driver(), torch(), expected=expected, has_library=gpus.has_cuda_library())
+    def judged(judge: Callable[[gpus.Driver, gpus.Torch], Found]) -> Found:
+        driver = gpus.ask_driver()
+        if driver is None or not gpus.has_cuda_library():
+            return gpus.without_driver(driver, expected=expected)
+        return judge(driver, torch())
 
-    def count() -> Found:
-        return gpus.judge_count(gpus.ask_driver(), torch(), expected=expected, visible=gpus.visible_devices())
+    def count(driver: gpus.Driver, torch: gpus.Torch) -> Found:
+        return gpus.judge_count(driver, torch, expected=expected, visible=gpus.visible_devices())
 
     seconds = gpus.TORCH_SECONDS + 5
     return [
-        Check(name="driver", look=driver, seconds=seconds, if_it_hangs=hangs),
-        Check(name="GPUs", look=count, seconds=seconds, if_it_hangs=hangs),
+        Check(name="driver", look=lambda: judged(gpus.judge_driver), seconds=seconds, if_it_hangs=hangs),
+        Check(name="GPUs", look=lambda: judged(count), seconds=seconds, if_it_hangs=hangs),
     ]
 
 

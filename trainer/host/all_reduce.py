@@ -14,8 +14,8 @@ from contextlib import suppress
 from trainer.contract.findings import Found, failed, ok
 
 SECONDS = 120.0
-"""Until both have loaded torch, met and summed: half a minute on a machine that is busy."""
-JOIN_SECONDS = 60.0
+"""Until both have loaded torch, met and summed: half a minute on a machine that is busy. A rank waits half as long for
+the others, so that it can say itself who did not come."""
 NUMBERS = 1 << 20
 LOOPBACK = "127.0.0.1"
 
@@ -23,7 +23,7 @@ LOOPBACK = "127.0.0.1"
 def all_reduce(backend: str, *, size: int = 2, start: int | None = None, seconds: float = SECONDS) -> Found:
     """`backend`: "gloo", or "nccl" with a GPU for each rank. `start`: how many of the ranks come; all (None)."""
     port = _free_port()
-    ranks = [_start(rank, size, backend, port, min(seconds, JOIN_SECONDS)) for rank in range(size)[:start]]
+    ranks = [_start(rank, size, backend, port, seconds / 2) for rank in range(size)[:start]]
     deadline, said = time.monotonic() + seconds, ""
     began = time.monotonic()
     try:

@@ -101,14 +101,21 @@ def expected_gpus() -> int:
     return max(gpus_there(), int(given))
 
 
-def judge_driver(driver: Driver | None, torch: Torch, *, expected: int, has_library: bool) -> Found:
-    """`expected`: GPUs that should be usable here; 0 asks for nothing."""
+def without_driver(driver: Driver | None, *, expected: int) -> Found:
+    """What is told where NVML finds no driver (None), or the driver's library for CUDA is not here: torch need not be
+    loaded, it cannot use a GPU then. `expected`: GPUs that should be usable here; 0 asks for nothing."""
+    missing = "NVIDIA's driver does not answer (NVML)" if driver is None else f"{LIBRARY} is not here"
     if not expected:
-        return ok("no GPU is expected here")
-    toolkit = "Install NVIDIA's driver, and in a container the NVIDIA Container Toolkit with `gpus: all`"
-    if driver is None or not has_library:
-        missing = "NVIDIA's driver does not answer (NVML)" if driver is None else f"{LIBRARY} is not here"
-        return failed(missing, needed=f"the driver and its {LIBRARY} for {expected} GPUs", remedy=toolkit)
+        return ok(f"{missing}, and no GPU is expected here")
+    return failed(
+        missing,
+        needed=f"the driver and its {LIBRARY} for {expected} GPUs",
+        remedy="Install NVIDIA's driver, and in a container the NVIDIA Container Toolkit with `gpus: all`",
+    )
+
+
+def judge_driver(driver: Driver, torch: Torch) -> Found:
+    """Whether the driver runs the CUDA that torch was built for."""
     if torch.cuda is None:
         return failed(
             "torch was built without CUDA",
@@ -126,11 +133,9 @@ def judge_driver(driver: Driver | None, torch: Torch, *, expected: int, has_libr
     return ok(found)
 
 
-def judge_count(driver: Driver | None, torch: Torch, *, expected: int, visible: str | None) -> Found:
+def judge_count(driver: Driver, torch: Torch, *, expected: int, visible: str | None) -> Found:
     """`visible`: CUDA_VISIBLE_DEVICES. NVML tells of all GPUs, torch of those that this process may use and can."""
-    there = driver.count if driver is not None else 0
-    if not expected and not there:
-        return ok("none, and none is expected")
+    there = driver.count
     usable = torch.count if torch.available else 0
     allowed = there if visible is None else len([word for word in visible.split(",") if word.strip()])
     found = f"NVML sees {there}, torch {usable}" + (f" (CUDA_VISIBLE_DEVICES={visible})" if visible is not None else "")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from trainer import host_doctor
 from trainer.contract.diagnosis import MARKER, NodeTask
@@ -22,25 +23,26 @@ TORCH = gpus.Torch(cuda="13.0", count=8, available=True, names=("H100",) * 8)
 
 class TestDriver:
     def test_one_that_runs_torchs_cuda_is_fine(self) -> None:
-        assert gpus.judge_driver(DRIVER, TORCH, expected=8, has_library=True).verdict == "ok"
+        assert gpus.judge_driver(DRIVER, TORCH).verdict == "ok"
 
     @pytest.mark.parametrize(
-        ("driver", "torch", "library", "told", "remedy"),
+        ("driver", "said", "told", "remedy"),
         [
-            (None, TORCH, True, "does not answer (NVML)", "Container Toolkit"),
-            (DRIVER, TORCH, False, "libcuda.so.1 is not here", "Container Toolkit"),
-            (DRIVER, replace(TORCH, cuda=None), True, "built without CUDA", "CUDA builds"),
-            (replace(DRIVER, cuda=(12, 8)), TORCH, True, "for CUDA 12.8, torch for 13.0", "newer driver"),
+            (DRIVER, replace(TORCH, cuda=None), "built without CUDA", "CUDA builds"),
+            (replace(DRIVER, cuda=(12, 8)), TORCH, "for CUDA 12.8, torch for 13.0", "newer driver"),
         ],
     )
-    def test_one_that_does_not_is_told(
-        self, driver: gpus.Driver | None, torch: gpus.Torch, library: bool, told: str, remedy: str
-    ) -> None:
-        found = gpus.judge_driver(driver, torch, expected=8, has_library=library)
+    def test_one_that_does_not_is_told(self, driver: gpus.Driver, said: gpus.Torch, told: str, remedy: str) -> None:
+        found = gpus.judge_driver(driver, said)
         assert (found.verdict, told in found.found, remedy in found.remedy) == ("failed", True, True), found
 
-    def test_a_machine_without_gpus_needs_none(self) -> None:
-        assert gpus.judge_driver(None, replace(TORCH, cuda=None), expected=0, has_library=False).verdict == "ok"
+    @pytest.mark.parametrize(
+        ("driver", "told"), [(None, "does not answer (NVML)"), (DRIVER, "libcuda.so.1 is not here")]
+    )
+    def test_none_is_told_where_gpus_are_expected(self, driver: gpus.Driver | None, told: str) -> None:
+        found = gpus.without_driver(driver, expected=8)
+        assert (found.verdict, told in found.found, "Container Toolkit" in found.remedy) == ("failed", True, True)
+        assert gpus.without_driver(driver, expected=0).verdict == "ok"
 
     @pytest.mark.parametrize(("given", "least"), [("all", 1), ("0,1", 1), ("void", 0), ("", 0), (None, 0)])
     def test_a_container_that_was_given_gpus_is_expected_to_have_some(
@@ -51,6 +53,19 @@ class TestDriver:
             monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", given)
         assert gpus.expected_gpus() == max(least, gpus.gpus_there())
 
+    def test_torch_is_asked_in_a_process_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(gpus, "TORCH_SECONDS", 600)
+        said = gpus.ask_torch()
+        assert (said.cuda, said.count) == (torch.version.cuda, torch.cuda.device_count())
+        assert said.available is torch.cuda.is_available()
+
+    def test_a_torch_that_does_not_load_is_told_by_its_last_line(self, tmp_path: Path) -> None:
+        broken = tmp_path / "python"
+        broken.write_text("#!/bin/sh\necho Traceback >&2\necho 'ImportError: libcudart' >&2\nexit 1\n")
+        broken.chmod(0o755)
+        with pytest.raises(RuntimeError, match=r"^ImportError: libcudart$"):
+            gpus.ask_torch(str(broken))
+
 
 class TestCount:
     def test_as_many_as_expected(self) -> None:
@@ -58,7 +73,7 @@ class TestCount:
         assert (found.verdict, found.found) == ("ok", "NVML sees 8, torch 8: H100")
 
     @pytest.mark.parametrize(
-        ("torch", "expected", "visible", "verdict", "told"),
+        ("said", "expected", "visible", "verdict", "told"),
         [
             (replace(TORCH, count=7), 8, None, "failed", "8 that torch can use"),
             (replace(TORCH, available=False), 8, None, "failed", "8 that torch can use"),
@@ -68,15 +83,15 @@ class TestCount:
         ],
     )
     def test_torch_against_nvml_and_what_ray_offers(
-        self, torch: gpus.Torch, expected: int, visible: str | None, verdict: str, told: str
+        self, said: gpus.Torch, expected: int, visible: str | None, verdict: str, told: str
     ) -> None:
-        found = gpus.judge_count(DRIVER, torch, expected=expected, visible=visible)
+        found = gpus.judge_count(DRIVER, said, expected=expected, visible=visible)
         assert (found.verdict, found.needed) == (verdict, told), found
 
 
 class TestAllReduce:
     def test_two_processes_sum(self) -> None:
-        found = all_reduce("gloo")
+        found = all_reduce("gloo", seconds=600)
         assert found.verdict == "ok", found
 
     def test_a_rank_that_does_not_come_is_told_in_time(self) -> None:
@@ -133,13 +148,18 @@ class TestCommand:
         assert (found["shared storage"]["verdict"], found["Ray"]["verdict"]) == ("ok", "failed")
         assert (tmp_path / ".doctor-1" / "node-host-a").read_text() == "nonce"
 
-    def test_gpus_that_are_expected_and_not_there_fail(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_gpus_that_are_expected_and_not_there_fail_before_torch_is_loaded(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         if gpus.gpus_there():
             pytest.skip("this machine has GPUs")
+        loaded: list[bool] = []
+        monkeypatch.setattr(gpus, "ask_torch", lambda: loaded.append(True))
         assert host_doctor.main(["--gpus", "2", "--json"]) == 1
         found = {each["check"]: each for each in json.loads(capsys.readouterr().out)}
         assert (found["driver"]["verdict"], found["GPUs"]["verdict"]) == ("failed", "failed")
         assert "Container Toolkit" in found["driver"]["remedy"]
+        assert not loaded
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small /dev/shm")
