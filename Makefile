@@ -35,7 +35,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test faults check screenshots generate lock \
 	deploy-init deploy-token deploy-upgrade test-deploy \
-	test-services test-stacks test-units check-format check-lint check-types check-imports check-unit check-frontend
+	test-parts test-stacks check-format check-lint check-types check-imports check-unit check-frontend
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,22 +50,18 @@ up: setup ## Run the local stack until Ctrl-C. State in BASIN_HOME (default .bas
 
 test: setup ## Run every test: dashboard, units, house rules, real services, stories in a browser.
 	@$(NPM) run --silent test
-	@$(MAKE) --no-print-directory -j3 test-services test-stacks test-units
+	@$(MAKE) --no-print-directory -j2 test-parts test-stacks
 
-# Services and stacks wait more than they compute, so they run beside each other, and the units with what is left of the
-# machine. What runs beside the services is shown when it is over. Each part is a session of its own, since the servers
-# of a session live to its end, and idle ones take a core from the others.
+# Two at a time, one for each core of a small machine: more would wait for each other longer than a test waits. What
+# runs beside the first is shown when it is over. Each part is a session of its own, since the servers of a session live
+# to its end, and idle ones take a core from the others.
 in_turn = status=0; for part in $(1); do $(BIN)/pytest --durations=10 -p no:cacheprovider $$part || status=$$?; done; exit $$status
-test-services:
-	@$(call in_turn,$(SERVICES))
+test-parts:
+	@$(call in_turn,"tests/unit tests/architecture" $(SERVICES))
 test-stacks:
 	@mkdir -p build
 	@($(call in_turn,"tests/integration/stack tests/integration/faults --ignore=$(EACH_KIND)" $(EACH_KIND) tests/e2e)) \
 		> build/test-stacks.txt 2>&1; status=$$?; cat build/test-stacks.txt; exit $$status
-test-units:
-	@mkdir -p build
-	@nice -n 10 $(BIN)/pytest --durations=10 -p no:cacheprovider tests/unit tests/architecture > build/test-units.txt 2>&1; \
-		status=$$?; cat build/test-units.txt; exit $$status
 
 faults: setup ## Play 60 runs under faults of twelve kinds (45 minutes at most; the same command goes on). FAULTS=N for more.
 	@$(BIN)/python -m tests.integration.faults --faults $(or $(FAULTS),60)

@@ -22,10 +22,10 @@ METHODS = [
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: f"{method['name']}-{len(method)}")
 def test_a_batch_of_8192_keeps_no_more_alive_than_one_of_1024(run, small_spec, method):
-    """In micro-batches of 64, through a whole cycle of k."""
+    """In micro-batches of 512, through a whole cycle of k."""
 
     def most(global_batch_size: int) -> int:
-        spec = small_spec(method=method, global_batch_size=global_batch_size, micro_batch_size=64, steps=3)
+        spec = small_spec(method=method, global_batch_size=global_batch_size, micro_batch_size=512, steps=3)
         with Peak() as peak:
             run(spec)
         return peak.most
