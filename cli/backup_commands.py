@@ -146,15 +146,17 @@ def _show(plan: dict[str, Any]) -> None:
 
 
 def _follow(act: str, arguments: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
-    """The last message of the process; its progress is a bar on standard error."""
+    """The last message of the process, once it has ended; its progress is a bar on standard error."""
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn()
+    told: dict[str, Any] = {}
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("")
         try:
             for message in messages(MODULE, [act, *arguments], environment):
                 if message["event"] != "progress":
-                    return {name: value for name, value in message.items() if name != "event"}
+                    told = {name: value for name, value in message.items() if name != "event"}
+                    continue
                 phase = PHASES.get(message["phase"], message["phase"])
                 bar.update(task, description=phase, completed=message["done"], total=message["total"])
         except Failure as failure:
@@ -163,7 +165,9 @@ def _follow(act: str, arguments: Sequence[str], environment: dict[str, str]) -> 
             raise
         except KeyboardInterrupt:
             raise Failure(INTERRUPTED.get(act, "it was interrupted"), ExitCode.interrupted) from None
-    raise no_answer(MODULE)
+    if not told:
+        raise no_answer(MODULE)
+    return told
 
 
 def _contents(about: dict[str, Any]) -> str:

@@ -148,12 +148,13 @@ def _without_the_api() -> list[Finding]:
     except Failure as failure:
         sys.stderr.write(f"basin: the other parts are not looked at: {failure.sentence}\n")
         return []
+    findings: list[Finding] = []
     try:
         for message in messages("api.doctor", [], environment):
-            return [Finding.model_validate(each) for each in message["findings"]]
+            findings += [Finding.model_validate(each) for each in message["findings"]]
     except Failure as failure:
         sys.stderr.write(f"basin: the other parts are not looked at: {failure.sentence}\n")
-    return []
+    return findings
 
 
 def _show(findings: list[Finding], everything: bool) -> None:

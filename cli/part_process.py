@@ -8,18 +8,22 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from cli.failure import ExitCode, Failure
 
 ENDS = {"refused": ExitCode.refused, "failed": ExitCode.failed}
 """Messages after which there is none, and what they mean for whoever waits."""
+END_SECONDS = 30.0
+"""For a process that has said its last to end by itself: a signal would strike it while it leaves."""
 
 
 def messages(
     module: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """What `python -m MODULE ARGUMENTS` prints, as it comes; ends with the process, or ends it when closed.
+    """What `python -m MODULE ARGUMENTS` prints, as it comes; ends with the process, or ends it when closed: read it to
+    its end, also where the answer has come.
 
     `environment`: instead of ours.
 
@@ -40,6 +44,8 @@ def messages(
         for line in process.stdout:
             message = json.loads(line)
             if message["event"] in ENDS:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(END_SECONDS)
                 raise Failure(message["sentence"], ENDS[message["event"]])
             yield message
         if process.wait() == ExitCode.interrupted:

@@ -134,4 +134,6 @@ def _print(event: str, **about: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Nothing is left that could be interrupted.
+    sys.exit(code)

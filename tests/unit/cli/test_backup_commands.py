@@ -64,6 +64,14 @@ def test_a_backup_says_if_there_is_no_room_to_restore_it(
     assert ("there is no room to restore it here" in capsys.readouterr().out) is told
 
 
+def test_the_process_is_left_to_end_after_its_answer(installation: Installation) -> None:
+    ended: list[str] = []
+    installation.says["make"] = [MADE]
+    installation.ends = ended.append
+    backup_commands.backup("monday")
+    assert ended == ["make"]
+
+
 def test_a_process_that_ends_without_an_answer_was_not_interrupted(installation: Installation) -> None:
     with pytest.raises(Failure, match="ended without an answer; the lines above say why") as caught:
         backup_commands.backup("monday")

@@ -68,6 +68,18 @@ class TestTrainerProcess:
             list(part_process.messages(module, []))
         assert caught.value.exit_code is ExitCode.refused
 
+    def test_what_has_said_its_last_is_left_to_end(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        struck, left = tmp_path / "struck", tmp_path / "left"
+        leaving = f"""
+import atexit, pathlib, signal, time
+signal.signal(signal.SIGTERM, lambda *_: pathlib.Path({str(struck)!r}).touch())
+atexit.register(lambda: (time.sleep(1), pathlib.Path({str(left)!r}).touch()))
+print('{{"event": "refused", "sentence": "no."}}', flush=True)
+"""
+        with pytest.raises(Failure, match="no"):
+            list(part_process.messages(fake_trainer(tmp_path, monkeypatch, leaving), []))
+        assert (left.exists(), struck.exists()) == (True, False)
+
     def test_an_interruption_is_one_for_whoever_waits(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         module = fake_trainer(tmp_path, monkeypatch, "raise SystemExit(130)")
         with pytest.raises(Failure, match="was interrupted") as caught:
