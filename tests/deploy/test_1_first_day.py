@@ -99,4 +99,4 @@ def test_events_come_through_tls_while_a_run_trains(site: Site) -> None:
 
 
 def test_the_operations_numbers_stay_inside(site: Site) -> None:
-    assert httpx.get(f"{site.tls_url}/metrics", verify=False, trust_env=False).status_code == 404
+    assert httpx.get(f"{site.tls_url}/metrics", verify=False, trust_env=False, timeout=30).status_code == 404

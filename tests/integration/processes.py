@@ -109,6 +109,6 @@ def until(look: Callable[[], Any], *, what: str, within: float, shown: Callable[
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/healthz").is_success
+        return httpx.get(f"{url}/healthz", timeout=30).is_success
     except httpx.TransportError:
         return False

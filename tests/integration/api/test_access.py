@@ -70,7 +70,7 @@ class TestCookie:
     @pytest.fixture
     def browser(self, api: Api) -> httpx.Client:
         """Logged in as max; as a browser sends it, requests say that they come from the page itself."""
-        browser = httpx.Client(base_url=api.url, headers={"Sec-Fetch-Site": "same-origin"})
+        browser = httpx.Client(base_url=api.url, headers={"Sec-Fetch-Site": "same-origin"}, timeout=30)
         answer = browser.post("/api/v1/session", headers=person("max"))
         assert answer.json()["name"] == "max"
         cookie = answer.headers["set-cookie"].lower()

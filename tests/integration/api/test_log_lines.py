@@ -91,7 +91,7 @@ def test_json_lines_follow_a_request_to_the_worker_and_hold_no_secret(
 
 def test_text_lines_are_for_a_person_and_hold_no_query(settings: Settings, engine: Engine, tmp_path: Path) -> None:
     with api_process(settings, tmp_path) as (url, log):
-        httpx.get(f"{url}/api/v1/me?token=secret-in-a-query", headers={"X-Request-ID": "followed"})
+        httpx.get(f"{url}/api/v1/me?token=secret-in-a-query", headers={"X-Request-ID": "followed"}, timeout=30)
         until(lambda: "request_id=followed" in log.text, what="the request", within=30, shown=lambda: log.text)
         assert not log.text.startswith("{")
         assert "secret-in-a-query" not in log.text
@@ -99,7 +99,7 @@ def test_text_lines_are_for_a_person_and_hold_no_query(settings: Settings, engin
 
 def test_no_access_log_stays_off(settings: Settings, engine: Engine, tmp_path: Path) -> None:
     with api_process(settings, tmp_path, "--no-access-log", BASIN_LOG_FORMAT="json") as (url, log):
-        httpx.get(f"{url}/api/v1/none")
-        httpx.get(f"{url}/api/v1/me", headers=person("max") | {"X-Request-ID": "second"})
+        httpx.get(f"{url}/api/v1/none", timeout=30)
+        httpx.get(f"{url}/api/v1/me", headers=person("max") | {"X-Request-ID": "second"}, timeout=30)
     assert [event for event in log.events if event["event"] == "request"] == []
     assert any("Uvicorn running" in event["event"] for event in log.events)

@@ -116,7 +116,7 @@ def _wait(process: subprocess.Popen[bytes], proxy: Proxy, log: Path) -> None:
 
 
 def get(proxy: Proxy, path: str) -> httpx.Response:
-    return httpx.get(f"https://localhost:{proxy.https}{path}", verify=False, trust_env=False)
+    return httpx.get(f"https://localhost:{proxy.https}{path}", verify=False, trust_env=False, timeout=30)
 
 
 def test_requests_go_through_with_the_name_they_were_sent_to(proxy: Proxy) -> None:
@@ -138,7 +138,7 @@ def test_a_runs_metrics_are(proxy: Proxy) -> None:
 
 def test_events_arrive_one_by_one(proxy: Proxy) -> None:
     with httpx.stream(
-        "GET", f"https://localhost:{proxy.https}/stream", verify=False, trust_env=False, timeout=20
+        "GET", f"https://localhost:{proxy.https}/stream", verify=False, trust_env=False, timeout=60
     ) as answer:
         lines = answer.iter_lines()
         assert next(lines) == "data: first"
@@ -148,11 +148,11 @@ def test_events_arrive_one_by_one(proxy: Proxy) -> None:
 
 
 def test_plain_http_leads_to_tls(proxy: Proxy) -> None:
-    answer = httpx.get(f"http://localhost:{proxy.http}/runs?status=running", trust_env=False)
+    answer = httpx.get(f"http://localhost:{proxy.http}/runs?status=running", trust_env=False, timeout=30)
     assert answer.status_code == 308
     assert answer.headers["location"] == f"https://localhost:{proxy.https}/runs?status=running"
 
 
 def test_the_health_check_is_of_the_proxy_alone(proxy: Proxy) -> None:
-    answer = httpx.get(f"http://localhost:{proxy.health}/", trust_env=False)
+    answer = httpx.get(f"http://localhost:{proxy.health}/", trust_env=False, timeout=30)
     assert (answer.status_code, answer.text) == (200, ""), "not what the API would say"

@@ -18,7 +18,7 @@ def test_a_killed_part_comes_back_and_serves(part: str, stack: RunningStack) -> 
     old = stack.kill(part)
     stack.wait_until_back(part, old)
     assert not psutil.pid_exists(old)
-    until(lambda: httpx.get(f"{stack.api_url}/readyz").status_code == 200, "all is ready", 60, stack.tail)
+    until(lambda: httpx.get(f"{stack.api_url}/readyz", timeout=30).status_code == 200, "all is ready", 60, stack.tail)
 
 
 def test_a_killed_ray_head_takes_its_jobs_with_it_and_comes_back(stack: RunningStack) -> None:
@@ -35,7 +35,7 @@ def test_a_killed_ray_head_takes_its_jobs_with_it_and_comes_back(stack: RunningS
     old = stack.kill("ray")
     stack.wait_until_back("ray", old)
     assert not drivers()
-    assert httpx.get(address, headers=headers).json() == []
+    assert httpx.get(address, headers=headers, timeout=30).json() == []
 
 
 def test_a_part_held_down_stays_down_until_it_is_started(stack: RunningStack) -> None:

@@ -40,9 +40,9 @@ def test_nothing_listens_beyond_loopback(stack: RunningStack) -> None:
 
 def test_ray_refuses_who_has_no_token(stack: RunningStack) -> None:
     address = f"http://127.0.0.1:{stack.config.ports['ray_jobs']}/api/jobs/"
-    assert httpx.get(address).status_code == 401
+    assert httpx.get(address, timeout=30).status_code == 401
     token = Home(stack.home).ray_token()
-    assert httpx.get(address, headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    assert httpx.get(address, headers={"Authorization": f"Bearer {token}"}, timeout=30).status_code == 200
 
 
 def test_trainers_inherit_no_secret_of_the_control_plane(stack: RunningStack) -> None:

@@ -45,10 +45,10 @@ def test_a_run_can_be_followed_from_its_submission_into_its_job(watched: Running
     run = f"{watched.api_url}/api/v1/runs/{run_id}"
 
     def has_ended() -> bool:
-        return httpx.get(run, headers=headers).json()["status"] in ("succeeded", "failed", "cancelled")
+        return httpx.get(run, headers=headers, timeout=30).json()["status"] in ("succeeded", "failed", "cancelled")
 
     until(has_ended, "the run has ended", 300, watched.tail)
-    assert httpx.get(run, headers=headers).json()["status"] == "succeeded"
+    assert httpx.get(run, headers=headers, timeout=30).json()["status"] == "succeeded"
 
     # One trace: the request, the hand-over to Ray, the job, its claim, and the request that the claim is.
     posted, claimed = "POST /api/v1/runs", "POST /api/v1/attempts/{attempt_id}/claim"
@@ -69,10 +69,10 @@ def test_a_run_can_be_followed_from_its_submission_into_its_job(watched: Running
         assert lines, process
         ids = {"run": run_id, "attempt": 1, "process": process, "service": "basin-trainer"}
         assert all(ids.items() <= line.items() for line in lines)
-    shown = httpx.get(f"{run}/attempts/1/log", headers=headers, params={"source": "driver"}).json()["lines"]
+    shown = httpx.get(f"{run}/attempts/1/log", headers=headers, params={"source": "driver"}, timeout=30).json()["lines"]
     assert any(line.endswith(f"INFO Attempt 1 of run {run_id} is claimed.") for line in shown)
 
-    page = httpx.get(f"{watched.api_url}/metrics").text
+    page = httpx.get(f"{watched.api_url}/metrics", timeout=30).text
     numbers = {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(page)
@@ -82,7 +82,7 @@ def test_a_run_can_be_followed_from_its_submission_into_its_job(watched: Running
     assert numbers["basin_canary_round_trip_seconds",] > 0
     assert sum(value for key, value in numbers.items() if key[0] == "basin_slots" and key[-1] == "free") == 2
     assert numbers["basin_metric_points_total",] > 0
-    checks = httpx.get(f"{watched.api_url}/readyz").json()["checks"]
+    checks = httpx.get(f"{watched.api_url}/readyz", timeout=30).json()["checks"]
     assert {check["name"] for check in checks} == {
         "database", "migrations", "broker", "storage", "disk space", "celery worker", "beat", "reconcile", "ray",
     }  # fmt: skip
