@@ -135,12 +135,12 @@ class serving:
 
     def __enter__(self) -> Api:
         self._thread.start()
-        give_up_at = time.monotonic() + 30
+        give_up_at = time.monotonic() + 120
         while not self._server.started:
             assert time.monotonic() < give_up_at, "the API did not start"
             time.sleep(0.01)
         # One id for all, so that answers can be compared.
-        self._http = httpx.Client(base_url=self._url, timeout=30, headers={"X-Request-ID": "of-a-test"})
+        self._http = httpx.Client(base_url=self._url, timeout=60, headers={"X-Request-ID": "of-a-test"})
         return Api(http=self._http, url=self._url, settings=self._settings, engine=self._engine)
 
     def __exit__(self, *_: object) -> None:

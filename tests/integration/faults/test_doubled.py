@@ -118,8 +118,8 @@ def test_more_runs_than_slots_through_both_apis_are_each_trained_once(
             assert different(other.points(run_id), points) == []
             moves = [event["data"]["to"] for event in other.status_events(run_id)]
             assert moves == ["launching", "running", "succeeded"]
-        until(lambda: not held_slots(stack), "no slot is held", 30, stack.tail)
-        until(lambda: not living_jobs(stack), "no job lives", 30, stack.tail)
+        until(lambda: not held_slots(stack), "no slot is held", 120, stack.tail)
+        until(lambda: not living_jobs(stack), "no job lives", 120, stack.tail)
     assert 0 < jobs.most <= SLOTS, f"{jobs.most} jobs at once in {jobs.looks} looks"
     ended = {part: process.poll() for part, process in beside.processes.items()}
     assert ended == dict.fromkeys(beside.processes), "the second ones lived to the end"

@@ -50,7 +50,7 @@ def paused_and_resumed(stack: Any, watch: Watch, run_id: str) -> list[int] | Non
             return None
         assert run["status"] == "paused", run
         until(
-            lambda: not processes_of(str(stack.home), "ray::RankActor"), "its slots are given back", 30, stack.tail
+            lambda: not processes_of(str(stack.home), "ray::RankActor"), "its slots are given back", 120, stack.tail
         )  # Ray ends processes a moment after it was asked to
         paused_at.append(run["step"])
         stack.client.resume(run_id)

@@ -62,4 +62,4 @@ def test_a_run_makes_way_for_a_more_urgent_one_and_ends_with_the_same_weights(pr
         storage = Home(stack.home).storage
         weights = (verdict.final_weights(storage, run_id, STEPS) for run_id in (low, other))
         assert verdict.different_weights(*weights) == []
-        until(lambda: not verdict.held_slots(stack), "no slot is held", 30, stack.tail)
+        until(lambda: not verdict.held_slots(stack), "no slot is held", 120, stack.tail)

@@ -23,7 +23,7 @@ def submit(stack: RunningStack) -> str:
 def trained(stack: RunningStack) -> str:
     """The id of a run that is over, and well."""
     run_id = submit(stack)
-    until(lambda: stack.client.run(run_id).status == "succeeded", "it ran", 120.0, stack.tail)
+    until(lambda: stack.client.run(run_id).status == "succeeded", "it ran", 300, stack.tail)
     return run_id
 
 
@@ -109,24 +109,24 @@ class TestDrain:
         run_id = submit(stack)
         until(
             lambda: "drained" in (stack.client.run(run_id).wait_reason or ""),
-            "the run says for what it waits", 30.0, lambda: stack.client.run(run_id),
+            "the run says for what it waits", 120, lambda: stack.client.run(run_id),
         )  # fmt: skip
         stack.basin("admin", "undrain", node["host"])
-        until(lambda: stack.client.run(run_id).status == "succeeded", "it ran", 120.0, stack.tail)
+        until(lambda: stack.client.run(run_id).status == "succeeded", "it ran", 300, stack.tail)
 
     def test_a_run_that_trains_there_is_moved_off_with_a_checkpoint_and_goes_on(self, stack: RunningStack) -> None:
         [node] = stack.basin_json("admin", "nodes")["items"]
         run_id = str(submit_run(stack, *LONG)["id"])
         look = lambda: stack.client.run(run_id)  # noqa: E731
-        until(lambda: look().status == "running" and look().step > 0, "it trains", 120.0, look)
+        until(lambda: look().status == "running" and look().step > 0, "it trains", 300, look)
         assert run_id in stack.basin_json("admin", "drain", node["host"], "--move")["runs"]
-        until(lambda: look().status == "queued" and "drained" in (look().wait_reason or ""), "it waits", 60.0, look)
+        until(lambda: look().status == "queued" and "drained" in (look().wait_reason or ""), "it waits", 300, look)
         assert stack.client.checkpoints(run_id).items
         saved = look().step
         stack.basin("admin", "undrain", node["host"])
-        until(lambda: look().status == "running" and look().step > saved, "it goes on", 120.0, look)
+        until(lambda: look().status == "running" and look().step > saved, "it goes on", 300, look)
         stack.basin("run", "cancel", run_id, "--now")
-        until(lambda: look().status == "cancelled", "it is over", 60.0, look)
+        until(lambda: look().status == "cancelled", "it is over", 300, look)
 
     def test_a_node_that_is_not_there_is_refused_with_those_there_are(self, stack: RunningStack) -> None:
         refused = stack.basin("admin", "drain", "nowhere", check=False)

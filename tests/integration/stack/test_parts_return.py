@@ -18,7 +18,7 @@ def test_a_killed_part_comes_back_and_serves(part: str, stack: RunningStack) -> 
     old = stack.kill(part)
     stack.wait_until_back(part, old)
     assert not psutil.pid_exists(old)
-    until(lambda: httpx.get(f"{stack.api_url}/readyz", timeout=30).status_code == 200, "all is ready", 60, stack.tail)
+    until(lambda: httpx.get(f"{stack.api_url}/readyz", timeout=30).status_code == 200, "all is ready", 300, stack.tail)
 
 
 def test_a_killed_ray_head_takes_its_jobs_with_it_and_comes_back(stack: RunningStack) -> None:
@@ -31,7 +31,7 @@ def test_a_killed_ray_head_takes_its_jobs_with_it_and_comes_back(stack: RunningS
     def drivers() -> list[psutil.Process]:
         return [process for process in stack.left() if "sleep 600.125" in " ".join(process.cmdline())]
 
-    until(drivers, "the job's driver runs", 60, stack.tail)
+    until(drivers, "the job's driver runs", 300, stack.tail)
     old = stack.kill("ray")
     stack.wait_until_back("ray", old)
     assert not drivers()

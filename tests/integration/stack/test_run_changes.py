@@ -27,12 +27,12 @@ LONG = ("--set", "steps=100000000", "--set", "resources.workers=2", "--set", "lo
 def busy(stack: RunningStack) -> Iterator[str]:
     """The id of a run that occupies the whole stack from its first use to the module's end: others wait."""
     run_id = str(waiting(stack)["id"])
-    until(lambda: stack.client.run(run_id).status == "running", "the stack is busy", 90, stack.tail)
+    until(lambda: stack.client.run(run_id).status == "running", "the stack is busy", 300, stack.tail)
     stack.let_ranks_wait()
     yield run_id
     live = [run.id for run in stack.client.all_runs(statuses=LIVE)]
     stack.client.cancel_many(live)
-    until(lambda: not list(stack.client.all_runs(statuses=LIVE)), "the queue is empty", 60, stack.tail)
+    until(lambda: not list(stack.client.all_runs(statuses=LIVE)), "the queue is empty", 300, stack.tail)
 
 
 def submit(stack: RunningStack, *arguments: str) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def test_following_survives_a_lost_api_and_gives_every_line_once(stack: RunningS
     reading = threading.Thread(target=lambda: pieces.extend(iter(process.stdout.readline, "")), daemon=True)
     reading.start()
     try:
-        until(lambda: pieces, "the first lines are there", 90, stack.tail)
+        until(lambda: pieces, "the first lines are there", 300, stack.tail)
         pid = stack.pid("api")
         stack.stop("api")
         stack.start("api")

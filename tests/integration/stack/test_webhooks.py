@@ -22,7 +22,7 @@ def test_a_run_is_told_to_a_receiver_from_its_submission_to_its_end(stack: Runni
         submitted = stack.basin("run", "submit", "-", "--json", "--project", "hooked", text=SPEC)
         run_id = json.loads(submitted.stdout)["id"]
         stack.basin("run", "watch", run_id)
-        until(lambda: len(receiver.requests) >= 3, "three messages", 30, stack.tail)
+        until(lambda: len(receiver.requests) >= 3, "three messages", 300, stack.tail)
         told = sorted(receiver.verified(made["secret"]), key=lambda message: message["timestamp"])
         assert [message["type"] for message in told] == ["run.queued", "run.started", "run.succeeded"]
         assert {message["data"]["id"] for message in told} == {run_id}
@@ -30,13 +30,13 @@ def test_a_run_is_told_to_a_receiver_from_its_submission_to_its_end(stack: Runni
         assert (last["status"], last["reason"], last["fault"], last["step"]) == ("succeeded", "completed", "nobody", 6)
         assert last["link"] == f"{stack.api_url}/runs/{run_id}"
         assert len({request.headers["webhook-id"] for request in receiver.requests}) == 3
-        until(lambda: not stack.client.webhooks.show(made["id"]).waiting, "all written down", 30, stack.tail)
+        until(lambda: not stack.client.webhooks.show(made["id"]).waiting, "all written down", 300, stack.tail)
         log = stack.basin_json("webhook", "deliveries", made["id"])["items"]
         assert [(each["type"], each["state"]) for each in log] == [
             ("run.succeeded", "delivered"), ("run.started", "delivered"), ("run.queued", "delivered"),
         ]  # fmt: skip
         stack.basin("webhook", "redeliver", made["id"], str(log[0]["id"]))
-        until(lambda: len(receiver.requests) == 4, "the message again", 30, stack.tail)
+        until(lambda: len(receiver.requests) == 4, "the message again", 300, stack.tail)
         assert receiver.requests[3].headers["webhook-id"] == log[0]["message_id"]
         stack.basin("webhook", "delete", made["id"])
 

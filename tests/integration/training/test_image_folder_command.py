@@ -70,7 +70,7 @@ def below(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def assert_gone(processes: list[psutil.Process]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while left := [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)

@@ -41,7 +41,7 @@ def add(delivery: Delivery, count: int = 1) -> None:
         delivery.add(lambda seq: MetricsReport(seq=seq, at=now(), step=seq, values={"train_loss": float(seq)}))
 
 
-def until(condition: Callable[[], bool], timeout_seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], timeout_seconds: float = 60) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

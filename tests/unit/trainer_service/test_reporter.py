@@ -21,7 +21,7 @@ from trainer.reporter import DriverReporter, Pace, RankZeroReporter
 from trainer.spool import read_lines
 
 
-def until(condition: Callable[[], bool], timeout_seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], timeout_seconds: float = 60) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
