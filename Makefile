@@ -35,7 +35,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test faults check screenshots generate lock \
 	deploy-init deploy-token deploy-upgrade test-deploy \
-	test-parts test-stacks check-format check-lint check-types check-imports check-unit check-frontend
+	test-units-and-services test-stacks check-format check-lint check-types check-imports check-unit check-frontend
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,13 +50,13 @@ up: setup ## Run the local stack until Ctrl-C. State in BASIN_HOME (default .bas
 
 test: setup ## Run every test: dashboard, units, house rules, real services, stories in a browser.
 	@$(NPM) run --silent test
-	@$(MAKE) --no-print-directory -j2 test-parts test-stacks
+	@$(MAKE) --no-print-directory -j2 test-units-and-services test-stacks
 
 # Two at a time, one for each core of a small machine: more would wait for each other longer than a test waits. What
 # runs beside the first is shown when it is over. Each part is a session of its own, since the servers of a session live
 # to its end, and idle ones take a core from the others.
 in_turn = status=0; for part in $(1); do $(BIN)/pytest --durations=10 -p no:cacheprovider $$part || status=$$?; done; exit $$status
-test-parts:
+test-units-and-services:
 	@$(call in_turn,"tests/unit tests/architecture" $(SERVICES))
 test-stacks:
 	@mkdir -p build

@@ -64,12 +64,15 @@ def _gpu_checks(task: NodeTask) -> list[Check]:
             return gpus.without_driver(driver, expected=expected)
         return judge(driver, torch())
 
+    def version(driver: gpus.Driver, torch: gpus.Torch) -> Found:
+        return gpus.judge_driver(driver, torch, expected=expected)
+
     def count(driver: gpus.Driver, torch: gpus.Torch) -> Found:
         return gpus.judge_count(driver, torch, expected=expected, visible=gpus.visible_devices())
 
     seconds = gpus.TORCH_SECONDS + 5
     return [
-        Check(name="driver", look=lambda: judged(gpus.judge_driver), seconds=seconds, if_it_hangs=hangs),
+        Check(name="driver", look=lambda: judged(version), seconds=seconds, if_it_hangs=hangs),
         Check(name="GPUs", look=lambda: judged(count), seconds=seconds, if_it_hangs=hangs),
     ]
 

@@ -15,7 +15,7 @@ from trainer.contract.findings import Found, failed, ok
 
 SECONDS = 120.0
 """Until both have loaded torch, met and summed: half a minute on a machine that is busy. A rank waits half as long for
-the others, so that it can say itself who did not come."""
+the others, so that it can say itself that one did not come."""
 NUMBERS = 1 << 20
 LOOPBACK = "127.0.0.1"
 

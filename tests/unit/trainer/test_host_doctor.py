@@ -23,7 +23,7 @@ TORCH = gpus.Torch(cuda="13.0", count=8, available=True, names=("H100",) * 8)
 
 class TestDriver:
     def test_one_that_runs_torchs_cuda_is_fine(self) -> None:
-        assert gpus.judge_driver(DRIVER, TORCH).verdict == "ok"
+        assert gpus.judge_driver(DRIVER, TORCH, expected=8).verdict == "ok"
 
     @pytest.mark.parametrize(
         ("driver", "said", "told", "remedy"),
@@ -33,8 +33,11 @@ class TestDriver:
         ],
     )
     def test_one_that_does_not_is_told(self, driver: gpus.Driver, said: gpus.Torch, told: str, remedy: str) -> None:
-        found = gpus.judge_driver(driver, said)
+        found = gpus.judge_driver(driver, said, expected=8)
         assert (found.verdict, told in found.found, remedy in found.remedy) == ("failed", True, True), found
+
+    def test_where_no_gpu_is_expected_a_torch_without_cuda_is_fine(self) -> None:
+        assert gpus.judge_driver(DRIVER, replace(TORCH, cuda=None), expected=0).verdict == "ok"
 
     @pytest.mark.parametrize(
         ("driver", "told"), [(None, "does not answer (NVML)"), (DRIVER, "libcuda.so.1 is not here")]
